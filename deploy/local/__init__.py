@@ -1,0 +1,1 @@
+"""The embedded default: Postgres, Valkey and every service as child processes of one supervisor."""

@@ -1,0 +1,56 @@
+"""The connection pool every service opens, with limits that keep one bad query from hurting all."""
+
+from typing import Any
+
+import asyncpg
+import orjson
+
+STATEMENT_TIMEOUT_MS = 15_000
+# Also bounds how long a stuck writer can hold back readers of the event log (see libs.events.log).
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
+CONNECT_TIMEOUT_S = 10.0
+_JSONB_VERSION = b"\x01"
+
+
+async def open_pool(
+    database_url: str, *, size: int, application_name: str
+) -> "asyncpg.Pool[asyncpg.Record]":
+    """Open a pool of up to `size` connections; jsonb columns come and go as Python objects.
+
+    The connections keep no session state between uses (settings are SET LOCAL, no session-level
+    advisory locks, no LISTEN): they are handed on without the reset that asyncpg does by default,
+    which costs a round trip each time. Raises what asyncpg raises if the server is not there.
+    """
+    return await asyncpg.create_pool(
+        database_url,
+        min_size=min(2, size),
+        max_size=size,
+        timeout=CONNECT_TIMEOUT_S,
+        init=_prepare,
+        reset=_keep,
+        server_settings={
+            "application_name": application_name,
+            "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+            "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+            "timezone": "UTC",
+            "jit": "off",
+        },
+    )
+
+
+async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", format="binary", encoder=_encode_jsonb, decoder=_decode_jsonb
+    )
+
+
+async def _keep(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Change nothing; an open transaction the pool has rolled back by itself."""
+
+
+def _encode_jsonb(value: Any) -> bytes:
+    return _JSONB_VERSION + orjson.dumps(value)
+
+
+def _decode_jsonb(data: bytes) -> Any:
+    return orjson.loads(data[len(_JSONB_VERSION) :])

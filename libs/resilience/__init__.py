@@ -1,0 +1,1 @@
+"""Guards around calls that leave the process: circuit breakers and bounded retries."""

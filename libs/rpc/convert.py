@@ -1,0 +1,54 @@
+"""Values between protobuf and our own types."""
+
+from datetime import UTC, datetime, timedelta
+
+from fisc.common.v1 import money_pb2, verdict_pb2
+from google.protobuf import timestamp_pb2
+
+from libs.errors import ErrorKind, FiscError, RemoteError
+from libs.money import Money
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def money_to_proto(money: Money) -> money_pb2.Money:
+    """The same amount on the wire."""
+    return money_pb2.Money(currency=money.currency, amount_minor=money.amount_minor)
+
+
+def money_from_proto(money: money_pb2.Money) -> Money:
+    """The same amount as our own type; the errors of Money when the currency is unknown."""
+    return Money(currency=money.currency, amount_minor=money.amount_minor)
+
+
+def to_timestamp(moment: datetime) -> timestamp_pb2.Timestamp:
+    """An aware datetime as Timestamp, exact to the microsecond. Raises ValueError for a naive one."""
+    if moment.tzinfo is None:
+        raise ValueError("a moment without a zone has no place on the wire")
+    microseconds = (moment - _EPOCH) // timedelta(microseconds=1)
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return timestamp_pb2.Timestamp(seconds=seconds, nanos=rest * 1_000)
+
+
+def from_timestamp(timestamp: timestamp_pb2.Timestamp) -> datetime:
+    """A Timestamp as aware UTC datetime; what is finer than a microsecond is dropped."""
+    return _EPOCH + timedelta(seconds=timestamp.seconds, microseconds=timestamp.nanos // 1_000)
+
+
+def error_to_item(error: FiscError) -> verdict_pb2.ItemError:
+    """Why one item of a batch was refused, in the words its unary call would use."""
+    return verdict_pb2.ItemError(
+        reason=error.reason,
+        message=error.message,
+        field=error.field or "",
+        metadata=error.metadata,
+    )
+
+
+def error_from_item(
+    item: verdict_pb2.ItemError, kind: ErrorKind = ErrorKind.REJECTED
+) -> RemoteError:
+    """The refusal of one item as an error. Items carry no kind: the reason is what the caller decides by."""
+    error = RemoteError(item.message, kind=kind, reason=item.reason, field=item.field or None)
+    error.metadata.update(item.metadata)
+    return error

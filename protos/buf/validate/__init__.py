@@ -1,0 +1,1 @@
+"""Home of the validation options' descriptor; see buf.validate.validate_pb2."""

@@ -1,0 +1,1 @@
+"""The pure part of risk: words, checks of what comes in, and the judgement itself."""

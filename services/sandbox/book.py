@@ -1,0 +1,220 @@
+"""The durable book: every account, order, refund, payout and callback, in SQLite (WAL).
+
+A write is committed before it is answered. The calls are synchronous on purpose: one commit costs
+some tens of microseconds, less than handing it to a thread, and so every operation of the
+exchange is atomic on the event loop.
+"""
+
+import dataclasses
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from services.sandbox.records import Account, BookRow, Callback, Order, Payout, Refund
+
+Record = TypeVar("Record", Order, Refund, Payout, Callback)
+
+_TABLES: dict[type, str] = {
+    Order: "charge_order",
+    Refund: "refund",
+    Payout: "payout",
+    Callback: "callback",
+}
+_TIMES = frozenset({"created_at", "paid_at", "finished_at"})
+_FIELDS = {kind: [field.name for field in dataclasses.fields(kind)] for kind in _TABLES}
+_SELECT = {kind: f"SELECT {', '.join(_FIELDS[kind])} FROM {_TABLES[kind]}" for kind in _TABLES}
+_SAVE = {
+    kind: f"INSERT OR REPLACE INTO {table} ({', '.join(_FIELDS[kind])})"
+    f" VALUES ({', '.join('?' * len(_FIELDS[kind]))})"
+    for kind, table in _TABLES.items()
+}
+_BUSY_TIMEOUT_S = 5.0
+
+
+class Book:
+    """Opens (and creates) the book in `path`. Not shared between processes or threads."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(Path(__file__).with_name("schema.sql").read_text("utf-8"))
+        self._accounts = {
+            account_id: Account.model_validate_json(settings)
+            for account_id, settings in self._db.execute("SELECT account_id, settings FROM account")
+        }
+
+    def close(self) -> None:
+        """Close the file; everything committed stays."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing. Must not contain an await: nothing else may run in between."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def execute(self, sql: str, *values: object) -> list[tuple[object, ...]]:
+        """Run one statement and return its rows; for the modules that keep their own tables."""
+        return self._db.execute(sql, values).fetchall()
+
+    def insert(self, sql: str, *values: object) -> int:
+        """Run one INSERT and return the new row's number."""
+        return self._db.execute(sql, values).lastrowid or 0
+
+    # Accounts and balances
+
+    def account(self, account_id: str) -> Account | None:
+        """The registered account, or None."""
+        return self._accounts.get(account_id)
+
+    def accounts(self) -> list[Account]:
+        """All registered accounts, by identifier."""
+        return [self._accounts[account_id] for account_id in sorted(self._accounts)]
+
+    def save_account(self, account: Account) -> None:
+        """Register or replace; a new account starts with its profile's opening balance."""
+        with self.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO account VALUES (?, ?)",
+                (account.account_id, account.model_dump_json()),
+            )
+            self._db.execute(
+                "INSERT OR IGNORE INTO balance VALUES (?, ?, ?)",
+                (account.account_id, account.profile.currency, account.profile.opening_balance),
+            )
+        self._accounts[account.account_id] = account
+
+    def available(self, account_id: str, currency: str) -> int:
+        """Money the channel holds for the account, in minor units."""
+        rows = self.execute(
+            "SELECT available FROM balance WHERE account_id = ? AND currency = ?",
+            account_id,
+            currency,
+        )
+        return _integer(rows[0][0]) if rows else 0
+
+    def credit(self, account_id: str, currency: str, delta: int) -> None:
+        """Add to (or with a negative delta take from) the balance; within a transaction."""
+        self._db.execute(
+            "INSERT INTO balance VALUES (?1, ?2, ?3)"
+            " ON CONFLICT DO UPDATE SET available = available + ?3",
+            (account_id, currency, delta),
+        )
+
+    # Orders, refunds, payouts, callbacks
+
+    def save(self, record: Order | Refund | Payout | Callback) -> None:
+        """Insert or replace one record."""
+        values = [getattr(record, name) for name in _FIELDS[type(record)]]
+        stored = [
+            value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
+            for value in values
+        ]
+        self._db.execute(_SAVE[type(record)], stored)
+
+    def find(self, kind: type[Record], account_id: str, out_ref: str) -> Record | None:
+        """The record under our reference, or None."""
+        found = self.select(kind, "WHERE account_id = ? AND out_ref = ?", account_id, out_ref)
+        return found[0] if found else None
+
+    def select(self, kind: type[Record], condition: str, *values: object) -> list[Record]:
+        """Records under a constant SQL condition with its values."""
+        rows = self._db.execute(f"{_SELECT[kind]} {condition}", values).fetchall()
+        return [_record(kind, row) for row in rows]
+
+    def refunded(self, account_id: str, order_ref: str) -> int:
+        """Sum of the order's refunds that went or are going through."""
+        rows = self.execute(
+            "SELECT coalesce(sum(amount), 0) FROM refund"
+            " WHERE account_id = ? AND order_ref = ? AND status <> 'FAILED'",
+            account_id,
+            order_ref,
+        )
+        return _integer(rows[0][0])
+
+    # What a day's bill is made of
+
+    def paid_on(self, account_id: str, day: date) -> list[Order]:
+        """Orders paid on the business day, oldest first."""
+        return self.select(
+            Order,
+            "WHERE account_id = ? AND substr(paid_at, 1, 10) = ? ORDER BY paid_at, out_ref",
+            account_id,
+            day.isoformat(),
+        )
+
+    def refunds_of(self, account_id: str, day: date, *, by: str) -> list[Refund]:
+        """Refunds accepted (`by` created_at) or finished (finished_at) on the day, none failed."""
+        if by not in {"created_at", "finished_at"}:
+            raise ValueError(by)
+        return self.select(
+            Refund,
+            f"WHERE account_id = ? AND substr({by}, 1, 10) = ? AND status <> 'FAILED'"
+            f" ORDER BY {by}, out_ref",
+            account_id,
+            day.isoformat(),
+        )
+
+    def paid_out_on(self, account_id: str, day: date) -> list[Payout]:
+        """Payouts that succeeded on the business day, oldest first."""
+        return self.select(
+            Payout,
+            "WHERE account_id = ? AND substr(finished_at, 1, 10) = ? AND status = 'SUCCEEDED'"
+            " ORDER BY finished_at, out_ref",
+            account_id,
+            day.isoformat(),
+        )
+
+    def rows(self, account_id: str | None, day: date | None) -> list[BookRow]:
+        """The whole book as `GET /control/book` shows it, oldest first."""
+        sql = (
+            "SELECT 'charge' AS kind, account_id, out_ref, '' AS order_ref, amount, currency,"
+            " status, code, provider_ref, coalesce(paid_at, created_at) AS time, fee, times_charged"
+            " FROM charge_order UNION ALL"
+            " SELECT 'refund', account_id, out_ref, order_ref, amount, currency, status, code,"
+            " provider_ref, coalesce(finished_at, created_at), fee, 0 FROM refund UNION ALL"
+            " SELECT 'payout', account_id, out_ref, '', amount, currency, status, code,"
+            " provider_ref, coalesce(finished_at, created_at), fee, 0 FROM payout"
+        )
+        cursor = self._db.execute(
+            f"SELECT * FROM ({sql}) WHERE (?1 IS NULL OR account_id = ?1)"
+            " AND (?2 IS NULL OR substr(time, 1, 10) = ?2) ORDER BY time, kind, out_ref",
+            (account_id, day.isoformat() if day else None),
+        )
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    # Small settings
+
+    def meta(self, name: str, default: str = "") -> str:
+        """A remembered setting."""
+        rows = self.execute("SELECT value FROM meta WHERE name = ?", name)
+        return str(rows[0][0]) if rows else default
+
+    def set_meta(self, name: str, value: str) -> None:
+        """Remember a setting."""
+        self.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", name, value)
+
+
+def _record(kind: type[Record], row: Sequence[object]) -> Record:
+    fields = dict(zip(_FIELDS[kind], row, strict=True))
+    for name in _TIMES & fields.keys():
+        value = fields[name]
+        fields[name] = datetime.fromisoformat(value) if isinstance(value, str) else None
+    return kind(**fields)
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"expected an integer from the book, got {value!r}")
+    return value

@@ -1,0 +1,173 @@
+"""What the sandbox remembers: accounts with their profile, orders, refunds, payouts, callbacks."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Provider = Literal["simpay", "wechat"]
+Rate = Annotated[float, Field(ge=0, le=1)]
+SpanMs = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+
+PENDING, SUCCEEDED, DECLINED, CLOSED = "PENDING", "SUCCEEDED", "DECLINED", "CLOSED"
+PROCESSING, FAILED = "PROCESSING", "FAILED"
+
+OPENING_BALANCE_DEFAULT = 10_000_000_000
+BASIS_POINTS = 10_000
+
+
+class Profile(BaseModel):
+    """How an account's channel behaves. Rates are shares of references, spans are milliseconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    latency_ms: SpanMs = (0, 0)
+    decline_rate: Rate = 0.0
+    soft_decline_rate: Rate = 0.0
+    fee_bps: int = Field(default=60, ge=0, le=BASIS_POINTS)
+    fee_fixed: int = Field(default=0, ge=0)
+    payout_fee: int = Field(default=0, ge=0)
+    auto_pay_after_ms: SpanMs | None = (200, 1500)
+    pay_rate: Rate = 1.0
+    pending_methods: tuple[str, ...] = ("qr", "native")
+    settle_after_ms: SpanMs | None = None
+    """When refunds and payouts finish; None is at once (WeChat refunds always take a moment)."""
+    callback_after_ms: SpanMs = (20, 200)
+    notify_immediate: bool = True
+    """Whether a charge that was paid in its own answer is also told by callback."""
+    currency: str = "CNY"
+    opening_balance: int = OPENING_BALANCE_DEFAULT
+
+    @model_validator(mode="after")
+    def _spans_rise(self) -> Self:
+        for name in ("latency_ms", "auto_pay_after_ms", "settle_after_ms", "callback_after_ms"):
+            span = getattr(self, name)
+            if span is not None and span[0] > span[1]:
+                raise ValueError(f"{name}: the low end is above the high end")
+        if self.decline_rate + self.soft_decline_rate > 1:
+            raise ValueError("decline_rate and soft_decline_rate together exceed 1")
+        return self
+
+    def fee(self, amount: int) -> int:
+        """The channel's fee for a charge, in minor units, half up, never above the amount."""
+        share = (amount * self.fee_bps * 2 + BASIS_POINTS) // (BASIS_POINTS * 2)
+        return min(share + self.fee_fixed, amount)
+
+
+class Account(BaseModel):
+    """A merchant registered with a provider."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    provider: Provider
+    account_id: str = Field(pattern=r"^[0-9A-Za-z_\-]{1,64}$")
+    profile: Profile = Profile()
+    secret: str = ""
+    appid: str = ""
+    apiv3_key: str = ""
+    merchant_serial: str = ""
+    merchant_public_key_pem: str = ""
+
+    @model_validator(mode="after")
+    def _keys_are_complete(self) -> Self:
+        if self.provider == "simpay":
+            if not self.secret:
+                raise ValueError("secret: a simpay account needs one")
+            return self
+        for name in ("appid", "merchant_serial", "merchant_public_key_pem"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: a wechat account needs it")
+        if len(self.apiv3_key.encode()) != 32:  # noqa: PLR2004 (AES-256: the key is 32 bytes)
+            raise ValueError("apiv3_key: must be 32 bytes")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A charge as the channel sees it. Times are business time; amounts are minor units."""
+
+    account_id: str
+    out_ref: str
+    status: str
+    amount: int
+    currency: str
+    method: str
+    description: str
+    attach: str
+    payer: str
+    notify_url: str
+    deadline_ms: int | None
+    auto_pay_at_ms: int | None
+    provider_ref: str
+    qr_content: str
+    code: str
+    message: str
+    fee: int
+    times_charged: int
+    created_at: datetime
+    paid_at: datetime | None
+
+    @property
+    def is_tombstone(self) -> bool:
+        """Closed before it was ever created: no charge may happen under this reference."""
+        return self.status == CLOSED and self.amount == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refund:
+    """Money going back for an order. `fee` is the part of the charge's fee that is returned."""
+
+    account_id: str
+    out_ref: str
+    order_ref: str
+    status: str
+    amount: int
+    currency: str
+    reason: str
+    notify_url: str
+    provider_ref: str
+    code: str
+    fee: int
+    settle_at_ms: int | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payout:
+    """Money going out to a payee."""
+
+    account_id: str
+    out_ref: str
+    status: str
+    amount: int
+    currency: str
+    payee_account: str
+    payee_name: str
+    description: str
+    provider_ref: str
+    code: str
+    fee: int
+    settle_at_ms: int | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """One notification to deliver; its body is rendered at each delivery from the book."""
+
+    event_id: str
+    account_id: str
+    kind: str
+    out_ref: str
+    url: str
+    status: str
+    attempts: int
+    next_attempt_ms: int
+    repeats: int
+    last_answer: str
+
+
+BookRow = dict[str, Any]
