@@ -1,7 +1,8 @@
 """What every process measures, in Prometheus terms, and the port that shows it.
 
-The names are those of go-grpc-prometheus and resilience4j, so that public dashboards work unchanged.
-Labels hold only names from a closed set (methods, peers, codes), never ids or personal data.
+The names are those of go-grpc-prometheus and resilience4j, so that public dashboards work
+unchanged. Labels hold only names from a closed set (methods, peers, codes), never ids or personal
+data.
 """
 
 import asyncio
@@ -65,23 +66,6 @@ breaker_slow_call_rate: Final = Gauge(
 )
 breaker_transitions: Final = Counter(
     "circuitbreaker_transitions_total", "Changes of state.", ("name", "from", "to")
-)
-
-batch_items: Final = Histogram(
-    "coalescer_batch_items",
-    "Items one flush carried.",
-    ("name",),
-    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
-)
-batch_flush_seconds: Final = Histogram(
-    "coalescer_flush_seconds", "Time one flush took.", ("name",), buckets=RPC_BUCKETS_S
-)
-batch_wait_seconds: Final = Histogram(
-    "coalescer_wait_seconds", "Time an item waited for its flush.", ("name",), buckets=RPC_BUCKETS_S
-)
-batch_queue_items: Final = Gauge("coalescer_queue_items", "Items waiting now.", ("name",))
-batch_rejected: Final = Counter(
-    "coalescer_rejected_total", "Items refused because the queue was full.", ("name",)
 )
 
 background_restarts: Final = Counter(

@@ -53,7 +53,7 @@ def find_postgres(environ: Mapping[str, str]) -> PostgresBinaries:
     narrows the search. Raises BinariesMissingError.
     """
     choice = environ.get("FISC_POSTGRES_BINARIES", "auto")
-    for found in _postgres_candidates(choice):
+    for found in _postgres_candidates(choice, environ.get("PATH")):
         if found.major >= POSTGRES_MAJOR_MIN:
             return found
     raise BinariesMissingError(
@@ -70,7 +70,7 @@ def find_redis(environ: Mapping[str, str]) -> RedisBinary:
     Raises BinariesMissingError.
     """
     choice = environ.get("FISC_REDIS_BINARY", "auto")
-    for found in _redis_candidates(choice):
+    for found in _redis_candidates(choice, environ.get("PATH")):
         if os.access(found.path, os.X_OK):
             return found
     raise BinariesMissingError(
@@ -80,14 +80,14 @@ def find_redis(environ: Mapping[str, str]) -> RedisBinary:
     )
 
 
-def _postgres_candidates(choice: str) -> Iterator[PostgresBinaries]:
+def _postgres_candidates(choice: str, search_path: str | None) -> Iterator[PostgresBinaries]:
     for link, package in POSTGRES_WHEELS.items():
         directory = _package_dir(package) if choice in {"auto", link} else None
         if directory is not None:
             inside = (initdb.parent for initdb in directory.rglob("bin/initdb"))
             yield from _newest_first(inside, origin=package, wheel_dir=directory)
     if choice in {"auto", "system"}:
-        yield from _newest_first(_system_bin_dirs(), origin="system", wheel_dir=None)
+        yield from _newest_first(_system_bin_dirs(search_path), origin="system", wheel_dir=None)
     elif Path(choice).is_dir():
         yield from _newest_first(iter([Path(choice)]), origin=choice, wheel_dir=None)
 
@@ -103,8 +103,8 @@ def _newest_first(
     return sorted(found, key=lambda binaries: -binaries.major)
 
 
-def _system_bin_dirs() -> Iterator[Path]:
-    on_path = shutil.which("postgres")
+def _system_bin_dirs(search_path: str | None) -> Iterator[Path]:
+    on_path = shutil.which("postgres", path=search_path)
     if on_path is not None:
         yield Path(on_path).resolve().parent
     for pattern in SYSTEM_POSTGRES_GLOBS:
@@ -129,7 +129,7 @@ def _postgres_major(bin_dir: Path) -> int | None:
     return int(number.group(1)) if number else None
 
 
-def _redis_candidates(choice: str) -> Iterator[RedisBinary]:
+def _redis_candidates(choice: str, search_path: str | None) -> Iterator[RedisBinary]:
     for link, package in REDIS_WHEELS.items():
         directory = _package_dir(package) if choice in {"auto", link} else None
         if directory is not None:
@@ -137,7 +137,7 @@ def _redis_candidates(choice: str) -> Iterator[RedisBinary]:
                 yield RedisBinary(path=path, origin=package)
     if choice in {"auto", "system"}:
         for name in SYSTEM_REDIS_NAMES:
-            path_text = shutil.which(name)
+            path_text = shutil.which(name, path=search_path)
             if path_text is not None:
                 yield RedisBinary(path=Path(path_text), origin="system")
     elif Path(choice).is_file():

@@ -1,6 +1,7 @@
 """The ports of the local suite, as offsets from one base port."""
 
 import contextlib
+import os
 import socket
 from collections.abc import Mapping
 from typing import Final
@@ -25,6 +26,9 @@ METRICS_OFFSETS: Final[Mapping[str, int]] = {
 }
 POSTGRES_OFFSET: Final = 30
 REDIS_OFFSET: Final = 31
+# Where throw-away suites look for a span: below the ports systems hand out to clients.
+FREE_BASES: Final = range(20_000, 32_000, 100)
+BASE_PORT_MIN: Final = 1024
 BASE_PORT_MAX: Final = 65535 - REDIS_OFFSET
 
 
@@ -44,3 +48,18 @@ def find_free(host: str = "127.0.0.1") -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def find_free_base(host: str = "127.0.0.1") -> int:
+    """Return a base port whose whole span is free now; processes begin to look at different ones.
+
+    Raises PortTakenError when there is none.
+    """
+    first = os.getpid() % len(FREE_BASES)
+    bases = [*FREE_BASES[first:], *FREE_BASES[:first]]
+    for base_port in bases:
+        with contextlib.suppress(PortTakenError):
+            for port in range(base_port, base_port + REDIS_OFFSET + 1):
+                check_free(host, port, "a suite")
+            return base_port
+    raise PortTakenError(host, bases[0], "a throw-away suite")

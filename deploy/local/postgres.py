@@ -32,6 +32,7 @@ ORPHAN_POLL_S: Final = 0.1
 CONNECT_TIMEOUT_S: Final = 5.0
 STOP_GRACE_S: Final = 20.0
 UNPRIVILEGED_USER: Final = "nobody"
+PROCESSES_DIR: Final = Path("/proc")
 
 SETTINGS: Final[Mapping[str, str]] = {
     "fsync": "on",
@@ -328,14 +329,23 @@ async def run_once(name: str, *argv: str, run_as: tuple[int, int] | None = None)
 
 async def is_postgres_of(pid: int, cluster_dir: Path) -> bool:
     """Whether the process is a Postgres that serves this very cluster."""
+    command = await describe_process(pid)
+    return "postgres" in command and str(cluster_dir) in command
+
+
+async def describe_process(pid: int) -> str:
+    """Return the command line of a process, "" when there is none. `ps` serves outside Linux."""
+    if PROCESSES_DIR.exists():
+        try:
+            arguments = await asyncio.to_thread((PROCESSES_DIR / str(pid) / "cmdline").read_bytes)
+        except OSError:
+            return ""
+        return arguments.replace(b"\0", b" ").decode(errors="replace")
     process = await asyncio.create_subprocess_exec(
-        *("ps", "-ww", "-o", "args=", "-p", str(pid)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        *("ps", "-ww", "-o", "args=", "-p", str(pid)), stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
-    command = output.decode(errors="replace")
-    return "postgres" in command and str(cluster_dir) in command
+    return output.decode(errors="replace")
 
 
 async def stop_orphan(pid: int, cluster_dir: Path) -> None:

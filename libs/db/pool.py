@@ -1,9 +1,15 @@
 """The connection pool every service opens, with limits that keep one bad query from hurting all."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import orjson
+
+# What a store takes: a connection of its own, or the stand-in that a pool lends.
+Connection: TypeAlias = (
+    "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+)
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 STATEMENT_TIMEOUT_MS = 15_000
 # Also bounds how long a stuck writer can hold back readers of the event log (see libs.events.log).
@@ -12,9 +18,7 @@ CONNECT_TIMEOUT_S = 10.0
 _JSONB_VERSION = b"\x01"
 
 
-async def open_pool(
-    database_url: str, *, size: int, application_name: str
-) -> "asyncpg.Pool[asyncpg.Record]":
+async def open_pool(database_url: str, *, size: int, application_name: str) -> Pool:
     """Open a pool of up to `size` connections; jsonb columns come and go as Python objects.
 
     The connections keep no session state between uses (settings are SET LOCAL, no session-level

@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from typing import cast
 
 import asyncpg
 import grpc
@@ -55,7 +56,7 @@ RETURNING true
 _log = log.get_logger()
 
 
-class _CursorMoved(Exception):  # noqa: N818 -- not an error: another replica was faster
+class _CursorMovedError(Exception):
     """Someone else applied this batch."""
 
 
@@ -80,7 +81,7 @@ async def follow(
         try:
             async for _ in reader.batches(follow=True, timeout_s=STREAM_LIFETIME_S):
                 back_off_s = BACK_OFF_INITIAL_S
-        except _CursorMoved:
+        except _CursorMovedError:
             pass
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -113,7 +114,7 @@ async def catch_up(
         try:
             async for count in reader.batches(follow=False, timeout_s=timeout_s):
                 applied += count
-        except _CursorMoved:
+        except _CursorMovedError:
             continue
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
@@ -171,8 +172,11 @@ class _Reader:
                 _MOVE_CURSOR, self.consumer, self.source, cursor, response.next_cursor
             )
             if not moved:
-                raise _CursorMoved
-            await self.apply(connection, response.events)
+                raise _CursorMovedError
+            # The pool's proxy behaves as the connection, but is no subclass of it.
+            await self.apply(
+                cast("asyncpg.Connection[asyncpg.Record]", connection), response.events
+            )
         _APPLIED.labels(self.consumer, self.source).inc(len(response.events))
         occurred_at = response.events[-1].occurred_at.ToDatetime(UTC)
         age_s = (datetime.now(UTC) - occurred_at).total_seconds()

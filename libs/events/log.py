@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import asyncpg
-
+from libs.db.pool import Connection
 from libs.errors import InvalidArgument
 
 BEGINNING = ""
@@ -91,9 +90,7 @@ class StoredEvent(NewEvent):
     cursor: str
 
 
-async def append(
-    connection: "asyncpg.Connection[asyncpg.Record]", events: Sequence[NewEvent]
-) -> None:
+async def append(connection: Connection, events: Sequence[NewEvent]) -> None:
     """Write events, in their order, in the caller's transaction.
 
     Raises asyncpg.UniqueViolationError if an event id is in the log already.
@@ -112,9 +109,7 @@ async def append(
     )
 
 
-async def read(
-    connection: "asyncpg.Connection[asyncpg.Record]", cursor: str, limit: int
-) -> list[StoredEvent]:
+async def read(connection: Connection, cursor: str, limit: int) -> list[StoredEvent]:
     """Return up to `limit` events after `cursor`, in commit-safe order; BEGINNING is the start.
 
     Reading on from the last event's cursor skips nothing, whatever commits later. Raises

@@ -29,11 +29,12 @@ _metrics: dict[str, MethodMetrics] = {}
 def open_channel(
     target: str, *, peer: str, idempotent_methods: Sequence[str] = ()
 ) -> grpc.aio.Channel:
-    """A channel to every address of the target, in turn; one a target and process, closed by its opener.
+    """A channel to every address of the target, in turn; one a process, closed by its opener.
 
     Nothing connects before the first call. Only the methods named in idempotent_methods
-    ("fisc.router.v1.RouterService/GetChannel", reads) are tried again on UNAVAILABLE, by gRPC itself and inside
-    the deadline of the call; nothing else is. The peer's name appears in what the peer logs as our user agent.
+    ("fisc.router.v1.RouterService/GetChannel", reads) are tried again on UNAVAILABLE, by gRPC
+    itself and inside the deadline of the call; nothing else is. The peer's name appears in what the
+    peer logs as our user agent.
     """
     address = target if ":///" in target or target.startswith("unix:") else f"dns:///{target}"
     return grpc.aio.insecure_channel(
@@ -61,9 +62,10 @@ async def call(
 ) -> Response:
     """Make one unary call and return its response.
 
-    It may take timeout_s, or less when the caller of the RPC being served waits for less. Raises DeadlineExceeded
-    (also before sending, when no time is left), Unavailable when the transport failed, BreakerOpen, and
-    RemoteError with the kind and reason that the peer gave. After the first two the outcome is unknown.
+    It may take timeout_s, or less when the caller of the RPC being served waits for less. Raises
+    DeadlineExceeded (also before sending, when no time is left), Unavailable when the transport
+    failed, BreakerOpen, and RemoteError with the kind and reason that the peer gave. After the
+    first two the outcome is unknown.
     """
     deadline.budget_s(timeout_s)
     if breaker is None:
@@ -95,11 +97,12 @@ async def _send(
         response = await method(
             request, timeout=deadline.budget_s(timeout_s), metadata=_outgoing(metadata)
         )
-        code = grpc.StatusCode.OK
-        return response
     except grpc.aio.AioRpcError as error:
         code = error.code()
         raise status.from_rpc_error(error) from error
+    else:
+        code = grpc.StatusCode.OK
+        return response
     finally:
         metrics.finished(code, time.perf_counter() - started_s)
 
@@ -112,7 +115,7 @@ def _outgoing(metadata: Metadata) -> grpc.aio.Metadata | None:
 
 
 def _metrics_of(method: object) -> MethodMetrics:
-    # The multi-callable knows its own name but shows it nowhere else; an interceptor would cost a task a call.
+    # The multi-callable shows its name nowhere else, and an interceptor costs a task a call.
     path = getattr(method, "_method", b"unknown/unknown")
     name = path.decode() if isinstance(path, bytes) else str(path)
     metrics = _metrics.get(name)

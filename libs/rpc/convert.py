@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from fisc.common.v1 import money_pb2, verdict_pb2
 from google.protobuf import timestamp_pb2
 
+from fisc.common.v1 import money_pb2, verdict_pb2
 from libs.errors import ErrorKind, FiscError, RemoteError
 from libs.money import Money
 
@@ -22,7 +22,7 @@ def money_from_proto(money: money_pb2.Money) -> Money:
 
 
 def to_timestamp(moment: datetime) -> timestamp_pb2.Timestamp:
-    """An aware datetime as Timestamp, exact to the microsecond. Raises ValueError for a naive one."""
+    """An aware datetime, exact to the microsecond. Raises ValueError for a naive one."""
     if moment.tzinfo is None:
         raise ValueError("a moment without a zone has no place on the wire")
     microseconds = (moment - _EPOCH) // timedelta(microseconds=1)
@@ -48,7 +48,7 @@ def error_to_item(error: FiscError) -> verdict_pb2.ItemError:
 def error_from_item(
     item: verdict_pb2.ItemError, kind: ErrorKind = ErrorKind.REJECTED
 ) -> RemoteError:
-    """The refusal of one item as an error. Items carry no kind: the reason is what the caller decides by."""
+    """The refusal of one item as an error; items carry no kind, callers go by the reason."""
     error = RemoteError(item.message, kind=kind, reason=item.reason, field=item.field or None)
     error.metadata.update(item.metadata)
     return error

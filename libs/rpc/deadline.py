@@ -1,7 +1,8 @@
 """The caller's deadline, carried through the code by a context variable.
 
-grpc.aio hands a handler its deadline but does not pass it on to the calls that the handler makes. The server
-interceptor puts it here, `client.call` takes it from here. It is an instant of `time.monotonic()`, in seconds.
+grpc.aio hands a handler its deadline but does not pass it on to the calls that the handler makes.
+The server interceptor puts it here, `client.call` takes it from here. It is an instant of
+`time.monotonic()`, in seconds.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ def remaining_s() -> float | None:
 
 
 def budget_s(timeout_s: float) -> float:
-    """What an onward call may take: the smaller of timeout_s and the caller's rest without the margin.
+    """What an onward call may take: timeout_s, or the caller's rest less the margin.
 
     Raises DeadlineExceeded when nothing is left; nothing was sent then.
     """
@@ -42,7 +43,7 @@ def budget_s(timeout_s: float) -> float:
 
 
 def enter(timeout_s: float) -> None:
-    """Give the current task a deadline timeout_s from now. For the server interceptor, once a call."""
+    """Give the current task a deadline timeout_s from now; once a call, by the interceptor."""
     _deadline_at_s.set(time.monotonic() + timeout_s)
 
 
@@ -62,8 +63,8 @@ def within(timeout_s: float) -> Iterator[None]:
 def detached() -> Iterator[None]:
     """Forget the caller's deadline inside the block.
 
-    A task inherits the context it is created in: start work that must outlive the RPC inside this block, or its
-    calls would fail as soon as the caller has gone.
+    A task inherits the context it is created in: start work that must outlive the RPC inside this
+    block, or its calls would fail as soon as the caller has gone.
     """
     token = _deadline_at_s.set(None)
     try:

@@ -1,8 +1,9 @@
 """What happens around every RPC a server of ours serves.
 
-Two interceptors, because each costs time on every call: `CallInterceptor` is outermost (request id, metrics, access
-log, deadline, errors), a service's own (authentication) come next, `ValidationInterceptor` is innermost. So whatever
-an inner one raises reaches the caller as a proper status. Wrapped handlers are kept: methods are a closed set.
+Two interceptors, because each costs time on every call: `CallInterceptor` is outermost (request id,
+metrics, access log, deadline, errors), a service's own (authentication) come next,
+`ValidationInterceptor` is innermost. So whatever an inner one raises reaches the caller as a proper
+status. Wrapped handlers are kept: methods are a closed set.
 """
 
 import abc
@@ -11,7 +12,7 @@ import contextlib
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, cast
 
 import grpc
 import protovalidate
@@ -26,7 +27,8 @@ from libs.rpc import deadline, request_id, status
 from libs.rpc.metrics import CODE_NAMES, MethodMetrics
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
+# grpc defines this one generic for type checkers only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behaviour = Callable[[Any, Context], Awaitable[Any]]
 
 # Probes and tools call these, and neither knows our rules.
@@ -51,8 +53,9 @@ class Internal(FiscError):
 class HandlerInterceptor(grpc.aio.ServerInterceptor, abc.ABC):
     """Wraps unary-unary and unary-stream handlers, once a method; the other shapes pass unchanged.
 
-    Base of every interceptor of ours, also of a service's own. What `wrap` returns runs instead of `inner`: for a
-    unary method it returns the response, for a stream it writes to the context and returns None.
+    Base of every interceptor of ours, also of a service's own. What `wrap` returns runs instead of
+    `inner`: for a unary method it returns the response, for a stream it writes to the context and
+    returns None.
     """
 
     def __init__(self) -> None:
@@ -65,9 +68,9 @@ class HandlerInterceptor(grpc.aio.ServerInterceptor, abc.ABC):
     @override
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]",
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    ) -> "Handler | None":
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         # Not known, or not ours.
@@ -82,7 +85,7 @@ class HandlerInterceptor(grpc.aio.ServerInterceptor, abc.ABC):
     def _wrap_handler(self, method: str, handler: Handler) -> Handler:
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
-                self.wrap(method, handler.unary_unary, is_stream=False),
+                self.wrap(method, cast(Behaviour, handler.unary_unary), is_stream=False),
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
@@ -111,20 +114,20 @@ class CallInterceptor(HandlerInterceptor):
             code = grpc.StatusCode.UNKNOWN
             try:
                 response = await serve(inner, request, context)
-                code = _code_set(context)
-                return response
             except grpc.aio.AbortError:
                 code = _code_set(context)
                 raise
             except asyncio.CancelledError:
-                rest_s = context.time_remaining()
-                is_late = rest_s is not None and rest_s <= 0
+                is_late = _rest_s(context) == 0
                 code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
                 raise
             except Exception as error:  # noqa: BLE001 -- the last resort: it becomes a status
                 answer = _answer_to(error, method, current_id)
                 code = status.code_of(answer)
                 return await context.abort_with_status(status.to_grpc(answer))
+            else:
+                code = _code_set(context)
+                return response
             finally:
                 elapsed_s = time.perf_counter() - started_s
                 metrics.finished(code, elapsed_s)
@@ -166,7 +169,7 @@ class ValidationInterceptor(HandlerInterceptor):
 
 
 async def _serve_unary(inner: Behaviour, request: Any, context: Context) -> Any:
-    rest_s = context.time_remaining()
+    rest_s = _rest_s(context)
     if rest_s is None:
         raise DeadlineRequired(deadline_max_s=f"{deadline.DEADLINE_MAX_S:g}")
     if rest_s <= deadline.DEADLINE_MAX_S:
@@ -174,17 +177,20 @@ async def _serve_unary(inner: Behaviour, request: Any, context: Context) -> Any:
         deadline.enter(rest_s)
         return await inner(request, context)
     deadline.enter(deadline.DEADLINE_MAX_S)
+    limit = asyncio.timeout(deadline.DEADLINE_MAX_S)
     try:
-        async with asyncio.timeout(deadline.DEADLINE_MAX_S) as limit:
+        async with limit:
             return await inner(request, context)
     except TimeoutError as error:
         if limit.expired():
-            raise DeadlineExceeded(f"no call may take more than {deadline.DEADLINE_MAX_S:g} s") from error
+            raise DeadlineExceeded(
+                f"no call may take more than {deadline.DEADLINE_MAX_S:g} s"
+            ) from error
         raise
 
 
 async def _serve_stream(inner: Behaviour, request: Any, context: Context) -> Any:
-    rest_s = context.time_remaining()
+    rest_s = _rest_s(context)
     if rest_s is not None:
         deadline.enter(rest_s)
     return await inner(request, context)
@@ -213,6 +219,12 @@ def _as_writer(behaviour: Any) -> Behaviour:
                 await context.write(message)
 
     return write_all
+
+
+def _rest_s(context: Context) -> float | None:
+    """Seconds until the caller gives up, never negative; None when it set no deadline."""
+    rest_s: float | None = context.time_remaining()
+    return rest_s
 
 
 def _received_id(context: Context) -> str | bytes | None:

@@ -32,7 +32,7 @@ CODE_NAMES: Final = {
 
 
 class MethodMetrics:
-    """The metrics of one method. Children are looked up once, because a lookup a call is what costs."""
+    """The metrics of one method, looked up once: a lookup is what costs."""
 
     def __init__(
         self, method: str, method_type: MethodType, *, side: Literal["server", "client"]

@@ -16,7 +16,7 @@ def current() -> str:
 
 
 def enter(received: str | bytes | None) -> str:
-    """Adopt the caller's id, or a fresh one where it sent none or one unfit for a log line; returns it."""
+    """Adopt and return the caller's id, or a fresh one if it is missing or unfit for a log."""
     usable = (
         isinstance(received, str)
         and 0 < len(received) <= LENGTH_MAX

@@ -8,7 +8,7 @@ import contextlib
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -33,7 +33,7 @@ KEEPALIVE_TIMEOUT_S: Final = 20
 # Below the 60 s of our clients, or we would call their pings too many.
 PING_INTERVAL_MIN_S: Final = 30
 READINESS_INTERVAL_S: Final = 1.0
-READINESS_TIMEOUT_S: Final = 5.0
+READINESS_TIMEOUT_S: Final = 2.0
 RESTART_BACKOFF_INITIAL_S: Final = 0.5
 RESTART_BACKOFF_MAX_S: Final = 30.0
 # A loop that ran this long before it raised starts its back-off anew.
@@ -56,7 +56,8 @@ class PortTaken(OSError):
 class RpcServer:
     """A gRPC server with our options, interceptors, health and reflection services.
 
-    It reports NOT_SERVING until `set_serving`. `stop` is idempotent and must be awaited before the loop ends.
+    It reports NOT_SERVING until `set_serving`. `stop` is idempotent and must be awaited before the
+    loop ends.
     """
 
     def __init__(
@@ -68,13 +69,13 @@ class RpcServer:
         port: int = 0,
         extra_interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
-        """Port 0 lets the system choose; service_names are full proto names, for health and reflection."""
+        """Port 0 lets the system choose; service_names are full proto names."""
         self._registrations = registrations
         self._service_names = tuple(service_names)
         self._host = host
         self._port = port
         self._interceptors = (CallInterceptor(), *extra_interceptors, ValidationInterceptor())
-        self._health = health.aio.HealthServicer()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # no stubs
         self._server: grpc.aio.Server | None = None
 
     @property
@@ -92,8 +93,10 @@ class RpcServer:
         server = grpc.aio.server(interceptors=self._interceptors, options=_options())
         for register in self._registrations:
             register(server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(
+        health_pb2_grpc.add_HealthServicer_to_server(  # type: ignore[no-untyped-call]  # no stubs
+            self._health, server
+        )
+        reflection.enable_server_reflection(  # type: ignore[no-untyped-call]  # no stubs
             (*self._service_names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
         try:
@@ -114,10 +117,12 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace_s: float = 0.0) -> None:
-        """Refuse new calls, let those in flight finish for grace_s, cancel the rest."""
-        server, self._server = self._server, None
-        if server is not None:
-            await server.stop(grace_s)
+        """Refuse new calls, let those in flight finish for grace_s, cancel the rest.
+
+        Called again meanwhile with a shorter grace, the shorter one holds.
+        """
+        if self._server is not None:
+            await self._server.stop(grace_s or None)
 
 
 @contextlib.asynccontextmanager
@@ -154,9 +159,10 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return.
 
-    Draining: health says NOT_SERVING, background loops are cancelled and awaited, the on_drain hooks run in order,
-    calls in flight get settings.drain_grace_s. What the handlers use (pools, coalescers) must live until this returns.
-    A second signal cuts the grace short. Health follows `ready`, asked every second. Exits 2 when a port is taken.
+    Draining: health says NOT_SERVING, background loops are cancelled and awaited, the on_drain
+    hooks run in order, calls in flight get settings.drain_grace_s. What the handlers use (pools,
+    coalescers) must live until this returns. A second signal cuts the grace short. Health follows
+    `ready`, asked every second. Exits 2 when a port is taken.
     """
     server = RpcServer(
         registrations=registrations,
@@ -195,7 +201,7 @@ class _Signals:
         self.second = asyncio.Event()
 
     @contextlib.contextmanager
-    def handled(self) -> Any:
+    def handled(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGTERM, signal.SIGINT)
         for number in numbers:
@@ -295,9 +301,8 @@ async def _stop_within(server: RpcServer, grace_s: float, *, cut_short: asyncio.
     await asyncio.wait((stopping, hurry), return_when=asyncio.FIRST_COMPLETED)
     hurry.cancel()
     if not stopping.done():
-        stopping.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await stopping
+        await server.stop()
+    await stopping
 
 
 def _name_of(hook: Hook) -> str:

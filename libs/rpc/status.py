@@ -1,7 +1,8 @@
-"""Errors on the wire: FiscError ↔ google.rpc.Status with ErrorInfo, RetryInfo and BadRequest (AIP-193).
+"""Errors on the wire: FiscError ↔ google.rpc.Status with its details (AIP-193).
 
-One table maps our kinds to the canonical codes. What arrives without details did not come from a handler of ours
-but from the transport; it becomes DeadlineExceeded, Unavailable, or a RemoteError whose reason is the code's name.
+One table maps our kinds to the canonical codes. What arrives without details did not come from a
+handler of ours but from the transport; it becomes DeadlineExceeded, Unavailable, or a RemoteError
+whose reason is the code's name.
 """
 
 from collections.abc import Sequence
@@ -68,7 +69,7 @@ def code_of(error: FiscError) -> grpc.StatusCode:
 
 
 def to_status(error: FiscError) -> status_pb2.Status:
-    """The error as google.rpc.Status: ErrorInfo always, RetryInfo and BadRequest where they apply."""
+    """The error with ErrorInfo always, RetryInfo and BadRequest where they apply."""
     metadata = dict(error.metadata)
     if error.field:
         metadata[FIELD_KEY] = error.field
@@ -95,7 +96,9 @@ def to_status(error: FiscError) -> status_pb2.Status:
 
 def to_grpc(error: FiscError) -> grpc.Status:
     """The error as ServicerContext.abort_with_status takes it."""
-    grpc_status: grpc.Status = rpc_status.to_status(to_status(error))
+    grpc_status: grpc.Status = rpc_status.to_status(  # type: ignore[no-untyped-call]  # no stubs
+        to_status(error)
+    )
     return grpc_status
 
 
@@ -123,7 +126,8 @@ def from_status(status: status_pb2.Status) -> FiscError:
 def from_rpc_error(error: grpc.aio.AioRpcError) -> FiscError:
     """What a failed call means to its caller.
 
-    A RemoteError when the peer's handler said so, DeadlineExceeded or Unavailable when the transport did.
+    A RemoteError when the peer's handler said so, DeadlineExceeded or Unavailable when the
+    transport did.
     """
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):
@@ -138,7 +142,7 @@ def _without_details(code: grpc.StatusCode, message: str) -> FiscError:
     match code:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(message)
-        # A server sheds load with a bare CANCELLED; a call that we cancel raises CancelledError instead.
+        # A server sheds load with a bare CANCELLED; what we cancel raises CancelledError.
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
             return Unavailable(message)
     kind = KIND_OF_CODE.get(code, ErrorKind.INTERNAL)
@@ -155,6 +159,6 @@ def _violations(error: FiscError) -> Sequence[tuple[str, str]]:
 
 def _unpack(details: Sequence[any_pb2.Any], into: _Detail) -> _Detail | None:
     for detail in details:
-        if detail.Is(into.DESCRIPTOR) and detail.Unpack(into):
+        if detail.Unpack(into):
             return into
     return None

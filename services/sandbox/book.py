@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from services.sandbox.records import Account, BookRow, Callback, Order, Payout, Refund
 
@@ -63,7 +63,7 @@ class Book:
             raise
         self._db.execute("COMMIT")
 
-    def execute(self, sql: str, *values: object) -> list[tuple[object, ...]]:
+    def execute(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows; for the modules that keep their own tables."""
         return self._db.execute(sql, values).fetchall()
 
@@ -101,7 +101,7 @@ class Book:
             account_id,
             currency,
         )
-        return _integer(rows[0][0]) if rows else 0
+        return int(rows[0][0]) if rows else 0
 
     def credit(self, account_id: str, currency: str, delta: int) -> None:
         """Add to (or with a negative delta take from) the balance; within a transaction."""
@@ -140,7 +140,7 @@ class Book:
             account_id,
             order_ref,
         )
-        return _integer(rows[0][0])
+        return int(rows[0][0])
 
     # What a day's bill is made of
 
@@ -207,14 +207,8 @@ class Book:
 
 
 def _record(kind: type[Record], row: Sequence[object]) -> Record:
-    fields = dict(zip(_FIELDS[kind], row, strict=True))
+    fields: dict[str, Any] = dict(zip(_FIELDS[kind], row, strict=True))
     for name in _TIMES & fields.keys():
         value = fields[name]
         fields[name] = datetime.fromisoformat(value) if isinstance(value, str) else None
     return kind(**fields)
-
-
-def _integer(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"expected an integer from the book, got {value!r}")
-    return value

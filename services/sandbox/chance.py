@@ -32,5 +32,5 @@ class Chance:
         return str(self._number(account_id, out_ref, question) % 10**count).zfill(count)
 
     def _number(self, account_id: str, out_ref: str, question: str) -> int:
-        text = "\x1f".join((self._seed, account_id, out_ref, question))
+        text = f"{self._seed}\x1f{account_id}\x1f{out_ref}\x1f{question}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])

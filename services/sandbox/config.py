@@ -1,6 +1,7 @@
 """Settings of the sandbox process, read from `FISC_SANDBOX_*`."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,8 +16,8 @@ class Settings(BaseSettings):
     http_port: int = Field(default=7409, ge=0, le=65535)
     metrics_port: int = Field(default=7429, ge=0, le=65535)
     data_dir: Path = Path(".fisc/sandbox")
-    log_level: str = "INFO"
-    log_format: str = "json"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
 
     seed: str = "fisc"
     """Mixed into every chance, so that another seed is another world."""

@@ -8,7 +8,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from services.sandbox import clock as clocks
 from services.sandbox import records
@@ -157,7 +157,7 @@ class Exchange:
             if (known.order_ref, known.amount) != (order.out_ref, amount):
                 raise Conflict(out_ref)
             return known
-        code = self._refund_problem(account, order, amount)
+        code = self.refund_problem(account, order, amount)
         settle_at_ms = None if code else self._fate.settle_at_ms(account, out_ref)
         now = self.clock.now()
         refund = Refund(
@@ -186,6 +186,16 @@ class Exchange:
             return self.settle_refund(account.account_id, out_ref)
         self._plan(settle_at_ms, self.settle_refund, account.account_id, out_ref)
         return refund
+
+    def refund_problem(self, account: Account, order: Order, amount: int) -> str:
+        """Why the order cannot be refunded by that much: a code, or "" if it can."""
+        if order.status != records.SUCCEEDED:
+            return "ORDER_NOT_PAID"
+        if self.book.refunded(account.account_id, order.out_ref) + amount > order.amount:
+            return "REFUND_AMOUNT_EXCEEDED"
+        if self.book.available(account.account_id, order.currency) < amount:
+            return "NOT_ENOUGH"
+        return ""
 
     def settle_refund(self, account_id: str, out_ref: str) -> Refund:
         """The money has arrived at the payer."""
@@ -265,9 +275,7 @@ class Exchange:
 
     # Inner workings
 
-    def _new_order(
-        self, account: Account, request: ChargeRequest, status: str, code: str
-    ) -> Order:
+    def _new_order(self, account: Account, request: ChargeRequest, status: str, code: str) -> Order:
         deadline_ms = None
         if request.expires_at is not None:
             deadline_ms = clocks.now_ms() + int(self.clock.remaining_s(request.expires_at) * 1000)
@@ -284,7 +292,9 @@ class Exchange:
             notify_url=request.notify_url,
             deadline_ms=deadline_ms,
             auto_pay_at_ms=self._fate.auto_pay_at_ms(account, request.out_ref),
-            provider_ref=self._fate.provider_ref(self.clock.today(), account, "charge", request.out_ref),
+            provider_ref=self._fate.provider_ref(
+                self.clock.today(), account, "charge", request.out_ref
+            ),
             qr_content="" if request.immediate else self._fate.qr_content(account, request.out_ref),
             code=code,
             message=code.replace("_", " ").lower(),
@@ -336,15 +346,6 @@ class Exchange:
             due_ms=self._fate.callback_at_ms(account, out_ref),
         )
 
-    def _refund_problem(self, account: Account, order: Order, amount: int) -> str:
-        if order.status != records.SUCCEEDED:
-            return "ORDER_NOT_PAID"
-        if self.book.refunded(account.account_id, order.out_ref) + amount > order.amount:
-            return "REFUND_AMOUNT_EXCEEDED"
-        if self.book.available(account.account_id, order.currency) < amount:
-            return "NOT_ENOUGH"
-        return ""
-
     def _returned_fee(self, account: Account, order: Order, amount: int) -> int:
         """Proportional to the amount going back, half up, never more than is left of the fee."""
         returned = self.book.execute(
@@ -352,7 +353,7 @@ class Exchange:
             *(account.account_id, order.out_ref),
         )[0][0]
         share = (order.fee * amount * 2 + order.amount) // (order.amount * 2)
-        return min(share, order.fee - int(str(returned)))
+        return min(share, order.fee - returned)
 
     def _plan_payer(self, order: Order) -> None:
         def payer_pays(account_id: str, out_ref: str) -> None:

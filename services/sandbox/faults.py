@@ -71,7 +71,15 @@ class FaultBoard:
         self._book = book
         self._clock = clock
         self._faults = [
-            Fault(**dict(zip(Fault.__slots__, row, strict=True)))
+            Fault(
+                fault_id=row[0],
+                account_id=row[1],
+                fault=row[2],
+                operation=row[3],
+                out_ref=row[4],
+                remaining=row[5],
+                latency_ms=row[6],
+            )
             for row in book.execute(
                 "SELECT fault_id, account_id, fault, operation, out_ref, remaining, latency_ms"
                 " FROM fault ORDER BY fault_id"

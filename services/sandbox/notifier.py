@@ -1,7 +1,7 @@
 """Delivers callbacks until they are acknowledged, with a back-off ladder kept in the book."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import httpx
@@ -33,7 +33,7 @@ class Letter:
     is_acknowledged: Callable[[int, bytes], bool]
 
 
-Renderer = Callable[[Callback], Letter | None]
+Renderer = Callable[[Callback], Awaitable[Letter | None]]
 
 
 class Notifier:
@@ -102,7 +102,7 @@ class Notifier:
             acknowledged, answer = False, "the channel is down"
             if not self._faults.stands(callback.account_id, "down"):
                 account = self._book.account(callback.account_id)
-                letter = self.renderers[account.provider](callback) if account else None
+                letter = await self.renderers[account.provider](callback) if account else None
                 if letter is None:
                     acknowledged, answer = True, "nothing to tell"
                 else:
@@ -150,5 +150,4 @@ class Notifier:
         )
         if len(rows) <= len(self._in_flight):
             return None
-        soonest = rows[-1][0]
-        return max(0.0, (int(str(soonest)) - now_ms()) / 1000)
+        return max(0.0, (rows[-1][0] - now_ms()) / 1000)

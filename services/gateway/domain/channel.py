@@ -20,7 +20,7 @@ class OutcomeKind(enum.Enum):
     PENDING = "PENDING"
     """Accepted, not final: the payer must act, or the channel is still working on it."""
     DECLINED_SOFT = "DECLINED_SOFT"
-    """Nothing moved; a charge may go to another channel, a refund may be sent again later."""
+    """Nothing moved; a charge may go to another channel, a refund be sent again when funded."""
     DECLINED_HARD = "DECLINED_HARD"
     """Nothing moved, and no other channel would do better."""
     UNKNOWN = "UNKNOWN"

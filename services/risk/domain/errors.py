@@ -31,6 +31,13 @@ class BadCountry(FiscError):
     reason = "BAD_COUNTRY"
 
 
+class BadText(FiscError):
+    """A text holds a NUL character."""
+
+    kind = ErrorKind.INVALID
+    reason = "BAD_TEXT"
+
+
 class EvaluationIdReused(FiscError):
     """This evaluation_id was used before, for another operation."""
 
@@ -113,3 +120,10 @@ class DecisionContended(FiscError):
 
     kind = ErrorKind.CONFLICT
     reason = "DECISION_CONTENDED"
+
+
+class CountersUnavailable(FiscError):
+    """The velocity counters do not answer."""
+
+    kind = ErrorKind.UNAVAILABLE
+    reason = "COUNTERS_UNAVAILABLE"

@@ -214,6 +214,7 @@ class VelocityKey:
     """One sliding-window counter."""
 
     rule_id: str
+    subject_kind: int
     merchant_scope: str
     subject: str
 
@@ -241,6 +242,10 @@ class DayTotal:
         """With one more operation of this amount."""
         return DayTotal(self.amount_minor + amount_minor, self.count + 1)
 
+    def minus(self, other: "DayTotal") -> "DayTotal":
+        """Without what `other` holds."""
+        return DayTotal(self.amount_minor - other.amount_minor, self.count - other.count)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
@@ -250,3 +255,11 @@ class Judgement:
     verdict: Verdict
     fired_rules: Sequence[FiredRule]
     held_days: Sequence[DayKey] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a judged operation ended."""
+
+    evaluation_id: str
+    succeeded: bool

@@ -48,3 +48,17 @@ async def test_redis_holds_no_key_of_another_test_either(redis_url: str) -> None
 
     await client.set("left-behind", "1")
     await client.aclose()
+
+
+async def test_clones_of_a_migrated_database_share_the_tables_but_no_rows(
+    fresh_database: Callable[[str], Awaitable[str]],
+) -> None:
+    first = await asyncpg.connect(await fresh_database("router"))
+    second = await asyncpg.connect(await fresh_database("router"))
+    tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
+
+    await first.execute("CREATE TABLE only_here (id int)")
+
+    assert await second.fetchval(tables) == await first.fetchval(tables) - 1 > 0
+    await first.close()
+    await second.close()

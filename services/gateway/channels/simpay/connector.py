@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
 from libs.clock import Clock
@@ -53,7 +54,9 @@ class SimpayConnector:
     async def charge(self, order: ChargeOrder) -> Outcome:
         """Create a charge; it may succeed at once."""
         return await answers.settle(
-            self._order(Operation.CHARGE, "POST", "/charges", messages.charge_body(order)),
+            self._order(
+                Operation.CHARGE, order.out_ref, "POST", "/charges", messages.charge_body(order)
+            ),
             not_sent=OutcomeKind.DECLINED_SOFT,
         )
 
@@ -64,12 +67,14 @@ class SimpayConnector:
     async def close(self, out_ref: str) -> Outcome:
         """Close a charge; an unknown number is closed for ever, too."""
         target = f"/charges/{quote(out_ref, safe='')}/close"
-        return await answers.settle(self._order(Operation.CLOSE, "POST", target))
+        return await answers.settle(self._order(Operation.CLOSE, out_ref, "POST", target))
 
     async def refund(self, order: RefundOrder) -> Outcome:
         """Create a refund, or get the state of the one with this number."""
         body = messages.refund_body(order)
-        return await answers.settle(self._order(Operation.REFUND, "POST", "/refunds", body))
+        return await answers.settle(
+            self._order(Operation.REFUND, order.out_ref, "POST", "/refunds", body)
+        )
 
     async def query_refund(self, out_ref: str) -> Outcome:
         """Ask for a refund's state."""
@@ -78,7 +83,9 @@ class SimpayConnector:
     async def payout(self, order: PayoutOrder) -> Outcome:
         """Create a payout, or get the state of the one with this number."""
         body = messages.payout_body(order)
-        return await answers.settle(self._order(Operation.PAYOUT, "POST", "/payouts", body))
+        return await answers.settle(
+            self._order(Operation.PAYOUT, order.out_ref, "POST", "/payouts", body)
+        )
 
     async def query_payout(self, out_ref: str) -> Outcome:
         """Ask for a payout's state."""
@@ -113,7 +120,7 @@ class SimpayConnector:
             timeout_s=BILL_TIMEOUT_S,
             answer_bytes_max=BILL_BYTES_MAX,
         )
-        if answer.status == 200:
+        if answer.status == HTTPStatus.OK:
             return messages.bill(answer.body, answer.headers)
         try:
             code = answers.optional_text(answers.decode_object(answer.body), "code")
@@ -136,14 +143,16 @@ class SimpayConnector:
             raise ChannelUnavailable(f"HTTP {answer.status}: {error}") from error
 
     async def _query(self, collection: str, out_ref: str) -> Outcome:
-        return await self._order(Operation.QUERY, "GET", f"/{collection}/{quote(out_ref, safe='')}")
+        target = f"/{collection}/{quote(out_ref, safe='')}"
+        return await self._order(Operation.QUERY, out_ref, "GET", target)
 
     async def _order(
-        self, operation: Operation, method: str, target: str, body: bytes = b""
+        self, operation: Operation, out_ref: str, method: str, target: str, body: bytes = b""
     ) -> Outcome:
         answer = await self._call(method, target, body, timeout_s=self._timeout_s)
         fields = answers.decode_object(answer.body)
-        if answer.status == 200:
+        if answer.status == HTTPStatus.OK:
+            answers.check_reference(messages.reference(fields) or out_ref, asked=out_ref)
             return messages.outcome(fields)
         code = answers.optional_text(fields, "code")
         return Outcome(

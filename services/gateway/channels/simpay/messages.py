@@ -73,6 +73,14 @@ def _rfc3339(instant: datetime) -> str:
     return instant.isoformat(timespec="seconds")
 
 
+def reference(fields: Mapping[str, object]) -> str:
+    """The number an object is about, or "" where it does not say: its most specific one."""
+    for name in ("payout_no", "refund_no", "order_no"):
+        if number := answers.optional_text(fields, name):
+            return number
+    return ""
+
+
 def outcome(fields: Mapping[str, object]) -> Outcome:
     """The outcome of a charge, refund or payout object. Raises Malformed."""
     status = answers.text(fields, "status")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
+from http import HTTPStatus
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -89,7 +90,7 @@ class _Answer:
 
     @property
     def ok(self) -> bool:
-        return self.status in (200, 204)
+        return self.status in (HTTPStatus.OK, HTTPStatus.NO_CONTENT)
 
     @property
     def code(self) -> str:
@@ -241,7 +242,7 @@ class WechatConnector:
         file = await self._send(
             "GET", target, timeout_s=BILL_TIMEOUT_S, answer_bytes_max=bills.BILL_BYTES_MAX
         )
-        if file.status != 200:
+        if file.status != HTTPStatus.OK:
             raise ChannelUnavailable(f"HTTP {file.status} at the download of the bill")
         return await asyncio.to_thread(
             bills.check, file.body, hash_type=hash_type, hash_value=hash_value

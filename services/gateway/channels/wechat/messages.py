@@ -1,7 +1,7 @@
 """WeChat Pay v3 bodies: ours out of orders, theirs into outcomes. Amounts are integer fen."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from urllib.parse import quote
 
 import orjson

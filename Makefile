@@ -1,0 +1,64 @@
+# Fisc. `make` alone lists the targets.
+
+PYTHON_BIN := .venv/bin/python
+SOURCES := services libs deploy tests
+PYTEST_ARGUMENTS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run demo test test-unit check lint format types imports protos \
+	protos-fresh bench lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: ## make .venv with what the platform needs
+	@deploy/bootstrap.sh run
+
+install-dev: ## the same, with the tools of the tests
+	@deploy/bootstrap.sh dev
+
+run: install ## start everything and stay up; Ctrl-C stops it (FISC_BASE_PORT, FISC_DATA_DIR)
+	@exec .venv/bin/fisc up
+
+demo: install ## a business day in a throw-away directory; succeeds only if everything adds up
+	@exec .venv/bin/fisc demo
+
+test: install-dev ## run every test (PYTEST_ARGUMENTS='-k ledger')
+	@exec .venv/bin/pytest --ignore=tests/bench $(PYTEST_ARGUMENTS)
+
+test-unit: install-dev ## run the tests that need no database
+	@exec .venv/bin/pytest tests/unit tests/contract $(PYTEST_ARGUMENTS)
+
+check: lint types imports protos-fresh test ## all a change must pass
+
+lint: install-dev ## style and format
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+
+format: install-dev ## format the code
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+types: install-dev ## mypy, strict
+	@.venv/bin/mypy $(SOURCES)
+
+imports: install-dev ## the walls between layers and services
+	@.venv/bin/lint-imports
+
+protos: install-dev ## generate the stubs of protos/ anew
+	@$(PYTHON_BIN) -m deploy.protos
+
+protos-fresh: install-dev ## fail if a stub differs from its contract, or a contract from the rules
+	@$(PYTHON_BIN) -m deploy.protos --check
+	@$(PYTHON_BIN) -m deploy.protos --lint
+
+bench: install-dev ## measure; writes build/bench.json
+	@exec .venv/bin/pytest tests/bench -m bench --timeout=900 -s $(PYTEST_ARGUMENTS)
+
+lock: ## write the locks anew (UPGRADE=1: newest versions)
+	@deploy/bootstrap.sh lock
+
+clean: ## remove all that was made, except .fisc, the data
+	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

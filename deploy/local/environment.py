@@ -1,0 +1,118 @@
+"""Where everything of the local suite listens and keeps its data, as each process must know it."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Self
+
+from deploy.local import ports
+from deploy.local.errors import LocalError
+from deploy.local.process import ROOT
+
+DATA_DIR_DEFAULT: Final = ".fisc"
+LOOPBACK: Final = ("127.0.0.1", "localhost")
+SERVICES: Final = tuple(ports.GRPC_OFFSETS)
+WEB_SERVERS: Final = tuple(ports.HTTP_OFFSETS)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSettings:
+    """One suite: the first of its ports, its directory, the address it listens on."""
+
+    base_port: int = ports.BASE_PORT_DEFAULT
+    data_dir: Path = ROOT / DATA_DIR_DEFAULT
+    host: str = LOOPBACK[0]
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read FISC_BASE_PORT and FISC_DATA_DIR. Raises LocalError naming the variable."""
+        environ = os.environ if environ is None else environ
+        text = environ.get("FISC_BASE_PORT") or str(ports.BASE_PORT_DEFAULT)
+        if not text.isdecimal() or not ports.BASE_PORT_MIN <= int(text) <= ports.BASE_PORT_MAX:
+            raise LocalError(
+                f"FISC_BASE_PORT is {text!r}; it must be a number from "
+                f"{ports.BASE_PORT_MIN} to {ports.BASE_PORT_MAX}."
+            )
+        data_dir = Path(environ.get("FISC_DATA_DIR") or ROOT / DATA_DIR_DEFAULT)
+        return cls(base_port=int(text), data_dir=data_dir.expanduser().absolute())
+
+    def port(self, name: str) -> int:
+        """Return the main port of a service or web server: gRPC or HTTP."""
+        offsets = {**ports.GRPC_OFFSETS, **ports.HTTP_OFFSETS}
+        return self.base_port + offsets[name]
+
+    def metrics_port(self, name: str) -> int:
+        """Return the port of a process's Prometheus metrics."""
+        return self.base_port + ports.METRICS_OFFSETS[name]
+
+    @property
+    def callback_port(self) -> int:
+        """The port on which gateway hears the channels' callbacks."""
+        return self.base_port + ports.CALLBACK_OFFSET
+
+    @property
+    def postgres_port(self) -> int:
+        """The port of the embedded Postgres."""
+        return self.base_port + ports.POSTGRES_OFFSET
+
+    @property
+    def redis_port(self) -> int:
+        """The port of the embedded Valkey."""
+        return self.base_port + ports.REDIS_OFFSET
+
+    def purposes(self) -> dict[int, str]:
+        """Return every port of our own processes and what it is for."""
+        main = {self.port(name): name for name in (*SERVICES, *WEB_SERVERS)}
+        metrics = {
+            self.metrics_port(name): f"the metrics of {name}" for name in (*SERVICES, *WEB_SERVERS)
+        }
+        return {**main, **metrics, self.callback_port: "the callbacks of gateway"}
+
+
+def describe_environment(
+    settings: LocalSettings,
+    name: str,
+    *,
+    database_url: str | None,
+    redis_url: str,
+    seal_key: str,
+    inherited: Mapping[str, str],
+) -> dict[str, str]:
+    """Return the environment of one process; its addresses win over inherited ones.
+
+    Only gateway gets the key that seals channel secrets, only a service its own database.
+    """
+    prefix = f"FISC_{name.upper()}"
+    port_kind = "GRPC" if name in SERVICES else "HTTP"
+    targets = {
+        f"FISC_{service.upper()}_TARGET": f"{settings.host}:{settings.port(service)}"
+        for service in SERVICES
+    }
+    environment = {
+        **inherited,
+        **targets,
+        "PYTHONUNBUFFERED": "1",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', os.defpath)}",
+        "FISC_REDIS_URL": redis_url,
+        "FISC_SANDBOX_URL": f"http://{settings.host}:{settings.port('sandbox')}",
+        f"{prefix}_HOST": settings.host,
+        f"{prefix}_{port_kind}_PORT": str(settings.port(name)),
+        f"{prefix}_METRICS_PORT": str(settings.metrics_port(name)),
+    }
+    if database_url is not None:
+        environment[f"{prefix}_DATABASE_URL"] = database_url
+    if name == "sandbox":
+        environment["FISC_SANDBOX_DATA_DIR"] = str(settings.data_dir / "sandbox")
+    if name == "gateway":
+        environment["FISC_GATEWAY_CALLBACK_PORT"] = str(settings.callback_port)
+        environment["FISC_GATEWAY_CALLBACK_BASE_URL"] = (
+            f"http://{settings.host}:{settings.callback_port}"
+        )
+        environment["FISC_GATEWAY_SEAL_KEY"] = seal_key
+    # Traffic on loopback never belongs to a proxy the machine may have set for the outside.
+    for variable in ("NO_PROXY", "no_proxy"):
+        others = [part for part in inherited.get(variable, "").split(",") if part]
+        environment[variable] = ",".join(dict.fromkeys([*others, *LOOPBACK, settings.host]))
+    return environment

@@ -1,0 +1,54 @@
+"""Builds the account service out of its settings, migrates its database, and serves."""
+
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from libs import config, log
+from libs.clock import SystemClock
+from libs.db import migrate, pool
+from libs.rpc import server
+from services.account import workers
+from services.account.config import Settings
+from services.account.handlers.servicer import SERVICE_NAME, AccountServicer
+from services.account.store import Store
+from services.account.usecases.chart import Chart
+from services.account.usecases.posting import Posting
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def main() -> None:
+    """Run until told to stop."""
+    settings = config.load(Settings)
+    log.configure("account", settings.log_level, settings.log_format)
+    await migrate.upgrade(settings.database_url, MIGRATIONS)
+    database = await pool.open_pool(
+        settings.database_url, size=settings.db_pool_size, application_name="fisc-account"
+    )
+    clock = SystemClock()
+    store = Store(database)
+    posting = Posting(
+        store,
+        clock,
+        booking_zone=ZoneInfo(settings.booking_zone),
+        writers=settings.writers,
+        linger_max_s=settings.linger_max_s,
+    )
+    async with database, posting:
+        servicer = AccountServicer(Chart(store, clock), posting)
+
+        async def expire_holds() -> None:
+            await workers.expire_holds(posting, interval_s=settings.hold_expiry_interval_s)
+
+        await server.serve(
+            service="account",
+            settings=settings,
+            registrations=[servicer.register],
+            service_names=[SERVICE_NAME],
+            background=[expire_holds],
+            ready=store.is_ready,
+        )
+
+
+if __name__ == "__main__":
+    server.run(main())

@@ -1,0 +1,1 @@
+"""The rules of the ledger, without I/O, clock or chance."""

@@ -1,0 +1,101 @@
+"""The chart of accounts and what it shows: balances, statements, the trial balance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from libs.clock import Clock
+from libs.errors import FiscError
+from services.account.domain import accounts, errors, paging, texts
+from services.account.domain.accounts import Account, Balance, Entry, Role, TrialBalance
+from services.account.store import IdTaken, Store
+
+TRIES_MAX = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountPage:
+    """Accounts with their balances; an empty token means that this is the last page."""
+
+    accounts: Sequence[tuple[Account, Balance]]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryPage:
+    """Lines of a statement; an empty token means that this is the last page."""
+
+    entries: Sequence[Entry]
+    next_page_token: str
+
+
+class Chart:
+    """Opens accounts and answers questions about them; each answer is one snapshot."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        """Use the store; the clock dates the openings."""
+        self._store = store
+        self._clock = clock
+
+    async def open_accounts(self, requested: Sequence[Account]) -> Sequence[Account | FiscError]:
+        """Open accounts, or return those that stand as described. Idempotent by account id."""
+        texts.check_items("accounts", requested)
+        asked = [replace(account, opened_at=self._clock.now()) for account in requested]
+        named = {account.account_id for account in asked} | {account.parent_id for account in asked}
+        for _ in range(TRIES_MAX):
+            try:
+                async with self._store.writing() as writer:
+                    opening = accounts.open_accounts(await writer.get_accounts(named), asked)
+                    if opening.opened:
+                        await writer.insert_accounts(opening.opened)
+                    return opening.results
+            except IdTaken:
+                continue
+        raise errors.LostRace(retry_after_s=0.1)
+
+    async def get_account(self, account_id: str) -> tuple[Account, Balance]:
+        """Return the account and its balance, or raise AccountNotFound."""
+        texts.check("account_id", account_id)
+        found = await self._store.get_account(account_id)
+        if found is None:
+            raise errors.AccountNotFound(field="account_id", account_id=account_id)
+        return found
+
+    async def list_accounts(
+        self, *, owner_id: str, role: Role | None, page_size: int, page_token: str
+    ) -> AccountPage:
+        """Page through accounts by id; an empty or absent filter means all. Raises InvalidPageToken."""
+        texts.check("owner_id", owner_id)
+        question = ("accounts", owner_id, role or "")
+        after = paging.last_of(question, page_token)
+        size = paging.page_size(page_size)
+        found = await self._store.list_accounts(
+            after=after or "", owner_id=owner_id, role=role or "", limit=size + 1
+        )
+        page = found[:size]
+        token = paging.token(question, page[-1][0].account_id) if len(found) > size else ""
+        return AccountPage(accounts=page, next_page_token=token)
+
+    async def get_balances(self, account_ids: Sequence[str]) -> list[Balance]:
+        """Return the balances of those accounts that exist, in the order asked."""
+        for position, account_id in enumerate(account_ids):
+            texts.check(f"account_ids[{position}]", account_id)
+        balances = await self._store.get_balances(set(account_ids))
+        return [balances[account_id] for account_id in account_ids if account_id in balances]
+
+    async def list_entries(self, account_id: str, *, page_size: int, page_token: str) -> EntryPage:
+        """Page through a statement, oldest first. Raises AccountNotFound, InvalidPageToken."""
+        question = ("entries", account_id)
+        after = paging.last_of(question, page_token)
+        if after is not None and not after.isdecimal():
+            raise errors.InvalidPageToken(field="page_token")
+        await self.get_account(account_id)
+        size = paging.page_size(page_size)
+        found = await self._store.list_entries(account_id, after=int(after or 0), limit=size + 1)
+        page = found[:size]
+        token = paging.token(question, str(page[-1].sequence)) if len(found) > size else ""
+        return EntryPage(entries=page, next_page_token=token)
+
+    async def get_trial_balance(self, currency: str) -> TrialBalance:
+        """Sum every account by role and currency; "" means every currency."""
+        texts.check("currency", currency)
+        return TrialBalance(lines=await self._store.sum_balances(currency))

@@ -1,0 +1,1 @@
+"""What risk does, one method an intent: `evaluation` (the hot path), `administration` (rules, lists), `cases`."""

@@ -1,0 +1,1 @@
+"""The rules of routing, without time, chance or I/O."""

@@ -1,0 +1,223 @@
+"""What the router does: each method loads, decides and saves; each that writes is one transaction."""
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from libs.clock import Clock
+from libs.errors import FiscError
+from services.router import store
+from services.router.domain import channel as channels
+from services.router.domain import errors, scoring, statistics
+from services.router.domain.channel import Channel, ChannelStatus
+from services.router.domain.plan import Decision, Plan, RouteQuery
+from services.router.domain.statistics import Arm, ArmKey, Estimate, Outcome
+from services.router.domain.view import RoutingView
+
+PAGE_SIZE_DEFAULT: Final = 100
+PAGE_SIZE_MAX: Final = 1_000
+_AFTER: Final = "after:"
+
+
+class Router:
+    """Routing, feedback and the care of channels."""
+
+    def __init__(self, pool: store.Pool, clock: Clock) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._view = RoutingView()
+
+    async def refresh(self) -> None:
+        """Bring the view up to date with the database, so with what other replicas wrote."""
+        self._view.begin_reload()
+        async with self._pool.acquire() as connection:
+            loaded = await store.all_channels(connection)
+            arms = await store.load_arms(connection, self._clock.now())
+        self._view.finish_reload(loaded, arms)
+
+    async def is_ready(self) -> bool:
+        """Whether plans can be made."""
+        return self._view.loaded
+
+    async def route(self, query: RouteQuery) -> Plan:
+        """Plan one operation. Idempotent by route_key. Raises what `route_batch` answers for an item."""
+        (result,) = await self.route_batch([query])
+        if isinstance(result, FiscError):
+            raise result
+        return result
+
+    async def route_batch(self, queries: Sequence[RouteQuery]) -> list[Plan | FiscError]:
+        """Plan many operations, one result each, in order. Only plans are recorded, refusals are not.
+
+        A key that was decided before, here or earlier in the batch, gives the recorded plan again, or RouteKeyReused
+        if it was decided for another operation.
+        """
+        made = self._make_plans(queries)
+        decided = {key: each for key, each in made.items() if isinstance(each, Decision)}
+        recorded: dict[str, Decision] = {}
+        # A key whose operation cannot be planned now may have been decided before, when it could.
+        refused = [key for key, each in made.items() if isinstance(each, FiscError)]
+        async with self._pool.acquire() as connection, connection.transaction():
+            if decided:
+                now = self._clock.now()
+                recorded |= await store.record_decisions(connection, decided, now)
+            if refused:
+                recorded |= await store.get_decisions(connection, refused)
+        return [
+            _answer(query, recorded.get(query.route_key, made[query.route_key]))
+            for query in queries
+        ]
+
+    async def get_decision(self, route_key: str) -> Plan:
+        """The recorded plan of a key, or DecisionNotFound."""
+        async with self._pool.acquire() as connection:
+            found = await store.get_decisions(connection, [route_key])
+        if route_key not in found:
+            raise errors.DecisionNotFound(field="route_key")
+        return found[route_key].plan
+
+    async def record_outcomes(self, outcomes: Sequence[Outcome]) -> int:
+        """Count what is new and return how many that was. Idempotent by attempt_id.
+
+        Outcomes of a channel unknown here are kept and counted too: its description may come later.
+        """
+        now = self._clock.now()
+        first_by_id: dict[str, Outcome] = {}
+        for outcome in outcomes:
+            first_by_id.setdefault(outcome.attempt_id, outcome)
+        in_order = statistics.not_later_than(first_by_id.values(), now)
+        arms: dict[ArmKey, Arm] = {}
+        async with self._pool.acquire() as connection, connection.transaction():
+            new = await store.record_outcomes(connection, in_order)
+            if new:
+                await store.add_minutes(connection, statistics.tally(new))
+                await store.append_recent(connection, statistics.recent_rows(new, now))
+                channel_ids = {each.arm.channel_id for each in new}
+                arms = await store.load_arms(connection, now, channel_ids=channel_ids)
+        self._view.write_arms(arms)
+        return len(new)
+
+    async def upsert_channel(self, request_id: str, channel: Channel) -> Channel:
+        """Create or replace a channel. Idempotent by request_id.
+
+        Raises InvalidChannel, UnknownCurrency, EtagMismatch (an etag that is given must be current), RequestIdReused.
+        """
+        channels.check(channel)
+
+        async def change(connection: store.Connection) -> Channel:
+            return await store.put_channel(connection, channel, self._clock.now())
+
+        return await self._once(request_id, f"upsert {channel}", change)
+
+    async def set_channel_status(
+        self, request_id: str, channel_id: str, status: ChannelStatus
+    ) -> Channel:
+        """Enable, drain or disable. Idempotent by request_id. Raises ChannelNotFound, RequestIdReused."""
+
+        async def change(connection: store.Connection) -> Channel:
+            now = self._clock.now()
+            return await store.set_channel_status(connection, channel_id, status, now)
+
+        return await self._once(request_id, f"status {channel_id} {status}", change)
+
+    async def get_channel(self, channel_id: str) -> Channel:
+        """One channel, or ChannelNotFound."""
+        async with self._pool.acquire() as connection:
+            return await store.get_channel(connection, channel_id)
+
+    async def list_channels(self, page_size: int, page_token: str) -> tuple[list[Channel], str]:
+        """A page of channels by id, and the token of the next, "" at the end. Raises InvalidPageToken."""
+        size = min(page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+        after_id = _read_page_token(page_token)
+        async with self._pool.acquire() as connection:
+            found = await store.list_channels(connection, after_id=after_id, limit=size + 1)
+        page = found[:size]
+        return page, _page_token(page[-1].channel_id) if len(found) > size else ""
+
+    async def get_channel_stats(
+        self, channel_id: str
+    ) -> list[tuple[str, channels.Method, Estimate]]:
+        """What is expected of each method of one channel, or of all ("").
+
+        Payments and payouts of a method are put together. Raises ChannelNotFound.
+        """
+        now = self._clock.now()
+        known = {each.channel_id: each for each in self._view.channels}
+        if channel_id and channel_id not in known:
+            known[channel_id] = await self.get_channel(channel_id)
+        wanted = [known[channel_id]] if channel_id else sorted(known.values(), key=_id)
+        return [
+            (each.channel_id, method, statistics.estimate(self._method_arm(each, method), now))
+            for each in wanted
+            for method in sorted(each.methods)
+        ]
+
+    def _method_arm(self, channel: Channel, method: channels.Method) -> Arm:
+        keys = (ArmKey(channel.channel_id, method, each) for each in channels.Operation)
+        return statistics.combine(self._view.arms.get(key, Arm()) for key in keys)
+
+    def _make_plans(self, queries: Sequence[RouteQuery]) -> dict[str, Decision | FiscError]:
+        now = self._clock.now()
+        assessor = scoring.Assessor(self._view.arms, now)
+        made: dict[str, Decision | FiscError] = {}
+        for query in queries:
+            if query.route_key in made:
+                continue
+            try:
+                plan = scoring.make_plan(query, self._view.channels, assessor, now)
+            except FiscError as refusal:
+                made[query.route_key] = refusal
+            else:
+                made[query.route_key] = Decision(
+                    merchant_id=query.merchant_id,
+                    currency=query.currency,
+                    amount_minor=query.amount_minor,
+                    method=query.method,
+                    operation=query.operation,
+                    plan=plan,
+                )
+        return made
+
+    async def _once(
+        self,
+        request_id: str,
+        fingerprint: str,
+        change: Callable[[store.Connection], Awaitable[Channel]],
+    ) -> Channel:
+        """Make a change unless the request has made it before; either way return the answer it got."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            now = self._clock.now()
+            before = await store.claim_request(connection, request_id, fingerprint, now)
+            if before is not None:
+                return before
+            changed = await change(connection)
+            await store.answer_request(connection, request_id, changed)
+        self._view.write_channel(changed)
+        return changed
+
+
+def _answer(query: RouteQuery, result: Decision | FiscError) -> Plan | FiscError:
+    if isinstance(result, FiscError):
+        return result
+    return result.plan if result.is_for(query) else errors.RouteKeyReused(field="route_key")
+
+
+def _id(channel: Channel) -> str:
+    return channel.channel_id
+
+
+def _page_token(after_id: str) -> str:
+    return base64.urlsafe_b64encode(f"{_AFTER}{after_id}".encode()).decode()
+
+
+def _read_page_token(token: str) -> str:
+    if not token:
+        return ""
+    try:
+        text = base64.b64decode(token, altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        text = ""
+    if not text.startswith(_AFTER):
+        raise errors.InvalidPageToken(field="page_token")
+    return text.removeprefix(_AFTER)

@@ -1,0 +1,54 @@
+"""The HTTP server: uvicorn, with connections that can be hung up and a clean end on a signal."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+from typing_extensions import override
+
+from services.sandbox.transport import HangUpProtocol
+
+# Longer than clients keep idle connections, so that no request meets a connection being closed.
+KEEP_ALIVE_S = 75
+SHUTDOWN_GRACE_S = 2
+
+
+class Server(uvicorn.Server):
+    """Ends with status 0 on SIGTERM or SIGINT, after its lifespan has ended."""
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(ValueError):  # not the main thread: the caller ends us
+                loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+    @property
+    def port(self) -> int:
+        """The port that was bound; useful after asking for port 0."""
+        return int(self.servers[0].sockets[0].getsockname()[1])
+
+
+def build(app: Starlette, host: str, port: int) -> Server:
+    """A server for the application; `serve()` runs it."""
+    return Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http=HangUpProtocol,
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
+        )
+    )

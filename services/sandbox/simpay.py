@@ -1,0 +1,363 @@
+"""The plain provider "simpay": JSON over HTTP, HMAC both ways. Protocol: docs/sandbox.md."""
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Annotated, Any
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from services.sandbox import bills, crypto, gate, records
+from services.sandbox.clock import rfc3339
+from services.sandbox.exchange import ChargeRequest, Conflict, Exchange
+from services.sandbox.faults import FaultBoard
+from services.sandbox.gate import Failing
+from services.sandbox.notifier import Letter
+from services.sandbox.records import Account, Callback, Order, Payout, Refund
+from services.sandbox.validation import bad_param, parse
+
+AMOUNT_MAX = 10**15
+OK = 200
+
+Reference = Annotated[str, Field(pattern=r"^[0-9A-Za-z_\-]{1,64}$")]
+Amount = Annotated[int, Field(gt=0, le=AMOUNT_MAX, strict=True)]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+Json = dict[str, Any]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ChargeBody(_Body):
+    """POST /charges."""
+
+    order_no: Reference
+    amount: Amount
+    currency: Currency
+    method: str = Field(min_length=1, max_length=32)
+    description: str = Field(default="", max_length=256)
+    payer_token: str = Field(default="", max_length=128)
+    notify_url: str = Field(default="", max_length=512)
+    expires_at: AwareDatetime | None = None
+
+
+class RefundBody(_Body):
+    """POST /refunds."""
+
+    refund_no: Reference
+    order_no: Reference
+    amount: Amount
+    currency: Currency
+    reason: str = Field(default="", max_length=256)
+    notify_url: str = Field(default="", max_length=512)
+
+
+class PayoutBody(_Body):
+    """POST /payouts."""
+
+    payout_no: Reference
+    amount: Amount
+    currency: Currency
+    payee_account: str = Field(min_length=1, max_length=64)
+    payee_name: str = Field(default="", max_length=128)
+    description: str = Field(default="", max_length=256)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Call:
+    account: Account
+    request: Request
+    body: bytes
+    out_ref: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[_Call], Awaitable[Json | bytes]]
+
+
+class Simpay:
+    """All simpay accounts, under `/simpay/{account_id}`."""
+
+    def __init__(self, *, exchange: Exchange, entry: gate.Gate, faults: FaultBoard) -> None:
+        self._exchange = exchange
+        self._book = exchange.book
+        self._gate = entry
+        self._faults = faults
+
+    def routes(self) -> Mount:
+        """What to mount in the application."""
+        table: list[tuple[str, str, str, Handler]] = [
+            ("POST", "/charges", "charge", self._charge),
+            ("GET", "/charges/{out_ref}", "query", self._query_charge),
+            ("POST", "/charges/{out_ref}/close", "close", self._close),
+            ("POST", "/refunds", "refund", self._refund),
+            ("GET", "/refunds/{out_ref}", "query_refund", self._query_refund),
+            ("POST", "/payouts", "payout", self._payout),
+            ("GET", "/payouts/{out_ref}", "query_payout", self._query_payout),
+            ("GET", "/bills/{day}", "bill", self._bill),
+            ("GET", "/balance", "balance", self._balance),
+        ]
+        return Mount(
+            "/simpay/{account_id}",
+            routes=[
+                Route(path, self._endpoint(operation, handler), methods=[method])
+                for method, path, operation, handler in table
+            ],
+        )
+
+    async def letter(self, callback: Callback) -> Letter | None:
+        """The signed notification of what the book says now."""
+        account = self._book.account(callback.account_id)
+        if account is None:
+            return None
+        content: Json = {"event_id": callback.event_id, "kind": callback.kind}
+        if callback.kind == "payment":
+            order = self._book.find(Order, callback.account_id, callback.out_ref)
+            content |= charge_json(order) if order else {}
+        else:
+            refund = self._book.find(Refund, callback.account_id, callback.out_ref)
+            content |= refund_json(refund) if refund else {}
+        body = orjson.dumps(content)
+        spoiled = self._gate.spoils_signature(account, "callback", callback.out_ref)
+        return Letter(
+            headers={"Content-Type": "application/json"} | _signed(account, body, spoiled=spoiled),
+            body=body,
+            is_acknowledged=lambda status, answer: status == OK and answer.strip() == b"ok",
+        )
+
+    def _endpoint(
+        self, operation: str, handler: Handler
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            account = self._book.account(request.path_params["account_id"])
+            if account is None or account.provider != "simpay":
+                failing = Failing(404, "ACCOUNT_NOT_FOUND", "no such simpay account")
+                return _json_response(failing.status, orjson.dumps(failing.body()), {})
+            call = _Call(account=account, request=request, body=await request.body())
+            call.out_ref = request.path_params.get("out_ref", "")
+            status = OK
+            try:
+                self._verify(call)
+                answer = await handler(call)
+                body = answer if isinstance(answer, bytes) else orjson.dumps(answer)
+            except gate.Gone as gone:
+                return gone.response
+            except Failing as failing:
+                status, body = failing.status, orjson.dumps(failing.body())
+            gate.requests_total.labels("simpay", operation, status).inc()
+            spoiled = self._gate.spoils_signature(account, "answer", call.out_ref)
+            return _json_response(
+                status, body, _signed(account, body, spoiled=spoiled) | call.headers
+            )
+
+        return endpoint
+
+    def _verify(self, call: _Call) -> None:
+        request, headers = call.request, call.request.headers
+        timestamp, nonce = headers.get("x-sim-timestamp", ""), headers.get("x-sim-nonce", "")
+        target = request.scope["raw_path"].decode("ascii")
+        if query := request.scope["query_string"].decode("ascii"):
+            target += "?" + query
+        expected = crypto.simpay_signature(
+            call.account.secret, request.method, target, timestamp, nonce, body=call.body
+        )
+        given = headers.get("x-sim-signature", "")
+        right = hmac.compare_digest(expected.encode(), given.encode("latin-1"))
+        if not (nonce and crypto.is_fresh(timestamp) and right):
+            raise Failing(401, "SIGN_ERROR", "the request signature does not hold")
+
+    async def _charge(self, call: _Call) -> Json:
+        body = parse(ChargeBody, call.body)
+        account, call.out_ref = call.account, body.order_no
+        await self._gate.enter(account, "charge", body.order_no)
+        if body.expires_at and self._exchange.clock.remaining_s(body.expires_at) <= 0:
+            raise bad_param("/expires_at", "is in the past")
+        known = self._exchange.order(account, body.order_no)
+        fault = "" if known else self._gate.hidden(account, "charge", body.order_no)
+        waits = any(word in body.method.lower() for word in account.profile.pending_methods)
+        try:
+            order = self._exchange.charge(
+                account,
+                ChargeRequest(
+                    out_ref=body.order_no,
+                    amount=body.amount,
+                    currency=body.currency,
+                    method=body.method,
+                    description=body.description,
+                    notify_url=body.notify_url,
+                    expires_at=body.expires_at,
+                    payer_token=body.payer_token,
+                    immediate=not waits,
+                ),
+                certainly=bool(fault),
+            )
+        except Conflict as conflict:
+            message = "the order number is taken by another amount"
+            raise Failing(409, "ORDER_CONFLICT", message) from conflict
+        self._gate.leave(fault)
+        return charge_json(order)
+
+    async def _query_charge(self, call: _Call) -> Json:
+        await self._gate.enter(call.account, "query", call.out_ref)
+        order = self._exchange.order(call.account, call.out_ref)
+        if order is None:
+            raise Failing(404, "ORDER_NOT_FOUND", "no such order")
+        return charge_json(order)
+
+    async def _close(self, call: _Call) -> Json:
+        await self._gate.enter(call.account, "close", call.out_ref)
+        return charge_json(self._exchange.close(call.account, call.out_ref, tombstone=True))
+
+    async def _refund(self, call: _Call) -> Json:
+        body = parse(RefundBody, call.body)
+        account, call.out_ref = call.account, body.refund_no
+        await self._gate.enter(account, "refund", body.refund_no)
+        order = self._exchange.order(account, body.order_no)
+        if order is None:
+            raise Failing(404, "ORDER_NOT_FOUND", "no such order")
+        if body.currency != order.currency:
+            raise bad_param("/currency", f"the order was in {order.currency}")
+        known = self._book.find(Refund, account.account_id, body.refund_no)
+        fault = "" if known else self._gate.hidden(account, "refund", body.refund_no)
+        try:
+            refund = self._exchange.refund(
+                account,
+                out_ref=body.refund_no,
+                order=order,
+                amount=body.amount,
+                reason=body.reason,
+                notify_url=body.notify_url,
+                fee_returns=False,
+            )
+        except Conflict as conflict:
+            message = "the refund number is taken by another refund"
+            raise Failing(409, "REFUND_CONFLICT", message) from conflict
+        self._gate.leave(fault)
+        return refund_json(refund)
+
+    async def _query_refund(self, call: _Call) -> Json:
+        await self._gate.enter(call.account, "query_refund", call.out_ref)
+        refund = self._book.find(Refund, call.account.account_id, call.out_ref)
+        if refund is None:
+            raise Failing(404, "REFUND_NOT_FOUND", "no such refund")
+        return refund_json(refund)
+
+    async def _payout(self, call: _Call) -> Json:
+        body = parse(PayoutBody, call.body)
+        account, call.out_ref = call.account, body.payout_no
+        await self._gate.enter(account, "payout", body.payout_no)
+        known = self._book.find(Payout, account.account_id, body.payout_no)
+        fault = "" if known else self._gate.hidden(account, "payout", body.payout_no)
+        try:
+            payout = self._exchange.payout(
+                account,
+                out_ref=body.payout_no,
+                amount=body.amount,
+                currency=body.currency,
+                payee_account=body.payee_account,
+                payee_name=body.payee_name,
+                description=body.description,
+            )
+        except Conflict as conflict:
+            message = "the payout number is taken by another payout"
+            raise Failing(409, "PAYOUT_CONFLICT", message) from conflict
+        self._gate.leave(fault)
+        return payout_json(payout)
+
+    async def _query_payout(self, call: _Call) -> Json:
+        await self._gate.enter(call.account, "query_payout", call.out_ref)
+        payout = self._book.find(Payout, call.account.account_id, call.out_ref)
+        if payout is None:
+            raise Failing(404, "PAYOUT_NOT_FOUND", "no such payout")
+        return payout_json(payout)
+
+    async def _bill(self, call: _Call) -> bytes:
+        await self._gate.enter(call.account, "bill", "")
+        try:
+            day = date.fromisoformat(call.request.path_params["day"])
+        except ValueError as error:
+            raise bad_param("day", "is not a date", location="path") from error
+        if day > self._exchange.clock.today():
+            raise Failing(404, "BILL_NOT_READY", "that day is still to come")
+        account_id = call.account.account_id
+        lines: list[bills.Line] = [
+            *self._book.paid_on(account_id, day),
+            *self._book.refunds_of(account_id, day, by="finished_at"),
+            *self._book.paid_out_on(account_id, day),
+        ]
+        lines = [line for line in lines if line.status == records.SUCCEEDED]
+        refs = [line.out_ref for line in lines]
+        alterations = self._faults.bill_alterations(account_id, day, refs)
+        content = bills.simpay(bills.altered(lines, alterations))
+        call.headers["Content-Type"] = "text/csv; charset=utf-8"
+        call.headers["X-Sim-SHA256"] = hashlib.sha256(content).hexdigest()
+        if self._faults.take(account_id, "bill_truncated", "bill", "", day.isoformat()):
+            return bills.truncated(content)
+        return content
+
+    async def _balance(self, call: _Call) -> Json:
+        await self._gate.enter(call.account, "balance", "")
+        currency = call.account.profile.currency
+        available = self._book.available(call.account.account_id, currency)
+        return {"currency": currency, "available": available}
+
+
+def charge_json(order: Order) -> Json:
+    """An order as simpay shows it; one that never existed has only its number and state."""
+    if order.is_tombstone:
+        return {"order_no": order.out_ref, "status": order.status, "message": order.message}
+    return {
+        "order_no": order.out_ref,
+        "status": order.status,
+        "provider_no": order.provider_ref,
+        "amount": order.amount,
+        "currency": order.currency,
+        "code": order.code,
+        "message": order.message,
+        "paid_at": rfc3339(order.paid_at) if order.paid_at else None,
+        "qr_content": order.qr_content,
+        "fee": order.fee,
+    }
+
+
+def refund_json(refund: Refund) -> Json:
+    """A refund as simpay shows it."""
+    return {
+        "refund_no": refund.out_ref,
+        "order_no": refund.order_ref,
+        "status": refund.status,
+        "provider_no": refund.provider_ref,
+        "amount": refund.amount,
+        "currency": refund.currency,
+        "code": refund.code,
+        "refunded_at": rfc3339(refund.finished_at) if refund.finished_at else None,
+    }
+
+
+def payout_json(payout: Payout) -> Json:
+    """A payout as simpay shows it."""
+    return {
+        "payout_no": payout.out_ref,
+        "status": payout.status,
+        "provider_no": payout.provider_ref,
+        "amount": payout.amount,
+        "currency": payout.currency,
+        "code": payout.code,
+        "paid_at": rfc3339(payout.finished_at) if payout.finished_at else None,
+        "fee": payout.fee,
+    }
+
+
+def _signed(account: Account, body: bytes, *, spoiled: bool) -> dict[str, str]:
+    return crypto.simpay_headers(account.secret + ("?" if spoiled else ""), body)
+
+
+def _json_response(status: int, body: bytes, headers: dict[str, str]) -> Response:
+    return Response(body, status, {"Content-Type": "application/json"} | headers)
