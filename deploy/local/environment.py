@@ -15,6 +15,9 @@ DATA_DIR_DEFAULT: Final = ".fisc"
 LOOPBACK: Final = ("127.0.0.1", "localhost")
 SERVICES: Final = tuple(ports.GRPC_OFFSETS)
 WEB_SERVERS: Final = tuple(ports.HTTP_OFFSETS)
+SEALERS: Final = ("gateway", "notification")
+OPERATORS: Final = ("gateway", "clearing", "notification", "cockpit")
+OPERATOR_TOKEN_FILE: Final = "operator-token"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +80,14 @@ def describe_environment(
     *,
     database_url: str | None,
     redis_url: str,
-    seal_key: str,
+    seal_keys: Mapping[str, str],
+    operator_token: str,
     inherited: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the environment of one process; its addresses win over inherited ones.
 
-    Only gateway gets the key that seals channel secrets, only a service its own database.
+    `seal_keys` are by service: each gets its own alone, as only a service gets its own database.
+    The operator token goes to those who speak or listen to the operators' part of a service.
     """
     prefix = f"FISC_{name.upper()}"
     port_kind = "GRPC" if name in SERVICES else "HTTP"
@@ -110,7 +115,14 @@ def describe_environment(
         environment["FISC_GATEWAY_CALLBACK_BASE_URL"] = (
             f"http://{settings.host}:{settings.callback_port}"
         )
-        environment["FISC_GATEWAY_SEAL_KEY"] = seal_key
+    if name == "notification":
+        # Merchants' receivers run on this machine here; elsewhere neither is allowed.
+        environment["FISC_NOTIFICATION_ALLOW_PRIVATE_ENDPOINTS"] = "true"
+        environment["FISC_NOTIFICATION_ALLOW_HTTP"] = "true"
+    if name in seal_keys:
+        environment[f"{prefix}_SEAL_KEY"] = seal_keys[name]
+    if name in OPERATORS:
+        environment["FISC_OPERATOR_TOKEN"] = operator_token
     # Traffic on loopback never belongs to a proxy the machine may have set for the outside.
     for variable in ("NO_PROXY", "no_proxy"):
         others = [part for part in inherited.get(variable, "").split(",") if part]

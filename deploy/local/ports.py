@@ -56,7 +56,7 @@ def find_free_base(host: str = "127.0.0.1") -> int:
     Raises PortTakenError when there is none.
     """
     first = os.getpid() % len(FREE_BASES)
-    bases = [*FREE_BASES[first:], *FREE_BASES[:first]]
+    bases: list[int] = [*FREE_BASES[first:], *FREE_BASES[:first]]
     for base_port in bases:
         with contextlib.suppress(PortTakenError):
             for port in range(base_port, base_port + REDIS_OFFSET + 1):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -188,14 +189,25 @@ class Suite:
                 name,
                 database_url=self.database_url(name) if is_service else None,
                 redis_url=self.redis_url,
-                seal_key=secrets_file.read_or_create(
-                    self.settings.data_dir / "gateway.seal-key",
-                    lambda: Fernet.generate_key().decode(),
-                ),
+                seal_keys={
+                    service: secrets_file.read_or_create(
+                        self.settings.data_dir / f"{service}.seal-key",
+                        lambda: Fernet.generate_key().decode(),
+                    )
+                    for service in environment.SEALERS
+                },
+                operator_token=operator_token(self.settings.data_dir),
                 inherited=self._environ,
             ),
             before_start=check_ports,
         )
+
+
+def operator_token(data_dir: Path) -> str:
+    """Return the token that opens the operators' services; made once for a data directory."""
+    return secrets_file.read_or_create(
+        data_dir / environment.OPERATOR_TOKEN_FILE, lambda: secrets.token_urlsafe(32)
+    )
 
 
 @contextlib.contextmanager

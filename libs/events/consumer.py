@@ -53,6 +53,8 @@ WHERE consumer = $1 AND source = $2 AND cursor = $3
 RETURNING true
 """
 
+Metadata = Sequence[tuple[str, str]]
+
 _log = log.get_logger()
 
 
@@ -68,14 +70,16 @@ async def follow(
     pool: "asyncpg.Pool[asyncpg.Record]",
     apply: Apply,
     batch_max: int = BATCH_MAX,
+    metadata: Metadata = (),
 ) -> None:
     """Apply the events of `source` for as long as the task lives.
 
     `apply` runs in a transaction, gets up to `batch_max` events in order, and must not wait for
-    anything remote. Reconnects with back-off when the feed or the database is away; what `apply`
-    raises otherwise ends the loop, with nothing of the batch applied.
+    anything remote. `metadata` goes with every call of the feed, such as its authorization.
+    Reconnects with back-off when the feed or the database is away; what `apply` raises otherwise
+    ends the loop, with nothing of the batch applied.
     """
-    reader = _Reader(stub, consumer, source, pool, apply, batch_max)
+    reader = _Reader(stub, consumer, source, pool, apply, batch_max, metadata)
     back_off_s = BACK_OFF_INITIAL_S
     while True:
         try:
@@ -103,12 +107,13 @@ async def catch_up(
     apply: Apply,
     batch_max: int = BATCH_MAX,
     timeout_s: float = CATCH_UP_TIMEOUT_S,
+    metadata: Metadata = (),
 ) -> int:
     """Apply what the feed holds now, and return the number of events applied by this call.
 
     Raises a FiscError if the feed is away or `timeout_s` passes; what was applied by then stays.
     """
-    reader = _Reader(stub, consumer, source, pool, apply, batch_max)
+    reader = _Reader(stub, consumer, source, pool, apply, batch_max, metadata)
     applied = 0
     while True:
         try:
@@ -129,6 +134,7 @@ class _Reader:
     pool: "asyncpg.Pool[asyncpg.Record]"
     apply: Apply
     batch_max: int
+    metadata: Metadata
 
     async def batches(self, *, follow: bool, timeout_s: float) -> AsyncIterator[int]:
         """Apply batch after batch from the stored cursor; yield how many events each had."""
@@ -148,7 +154,7 @@ class _Reader:
     async def _responses(
         self, request: events_pb2.StreamEventsRequest, timeout_s: float
     ) -> AsyncGenerator[events_pb2.StreamEventsResponse, None]:
-        call = self.stub.StreamEvents(request, timeout=timeout_s)
+        call = self.stub.StreamEvents(request, timeout=timeout_s, metadata=tuple(self.metadata))
         try:
             while True:
                 async with asyncio.timeout(SILENCE_MAX_S):

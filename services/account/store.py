@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -22,8 +22,8 @@ from services.account.domain.accounts import (
 from services.account.domain.batch import Book, Decision, Needs
 from services.account.domain.commands import Hold, HoldState, Transfer
 
-Pool = asyncpg.Pool[asyncpg.Record]
-Connection = PoolConnectionProxy[asyncpg.Record]
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 _SQL = queries.load(Path(__file__).with_suffix(".sql"))
 

@@ -1,4 +1,4 @@
-"""Starts risk: `python -m services.risk` brings the database up to date, then serves until SIGTERM."""
+"""Starts risk: `python -m services.risk` migrates the database, then serves until SIGTERM."""
 
 import random
 from dataclasses import dataclass

@@ -1,6 +1,8 @@
-"""Velocity counters in Redis: one sorted set a counter, its members evaluation_ids, its scores milliseconds.
+"""Velocity counters in Redis: one sorted set a counter, its members evaluation_ids, its scores
+milliseconds.
 
-A repeated evaluation finds its member there and counts once. What Redis loses is lost: counts begin anew.
+A repeated evaluation finds its member there and counts once. What Redis loses is lost: counts begin
+anew.
 """
 
 import asyncio
@@ -20,7 +22,8 @@ from services.risk.domain.judgement import Assessment, Window
 from services.risk.domain.model import VelocityKey
 
 KEY_PREFIX: Final = "fisc:risk:velocity:"
-# Members kept beyond a rule's maximum: a rule only asks whether there are more, its sentence how many.
+# Members kept beyond a rule's maximum: a rule only asks whether there are more, its sentence how
+# many.
 MEMBERS_SLACK: Final = 1_000
 # A Redis that is down is asked again after this long; until then evaluations do not wait for it.
 BREAKER_OPEN_S: Final = 2.0
@@ -30,8 +33,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _MILLISECONDS_PER_SECOND: Final = 1_000
 
-# KEYS: the set. ARGV: now, the end of the window before now, the window, members to keep, evaluation_ids.
-# Answers the count after each evaluation_id.
+# KEYS: the set. ARGV: now, the end of the window before now, the window, members to keep,
+# evaluation_ids. Answers the count after each evaluation_id.
 _SCRIPT: Final = """
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[2])
 local counts = {}
@@ -63,10 +66,11 @@ class RedisVelocity:
     async def count(
         self, assessments: Sequence[Assessment], now: datetime
     ) -> list[dict[VelocityKey, int]]:
-        """For each assessment the count of each of its windows, itself and those before it included.
+        """For each assessment the count of each of its windows, itself and those before it
+        included.
 
-        A count is right up to MEMBERS_SLACK beyond the rule's maximum, and no smaller than that above it.
-        Raises CountersUnavailable, within timeout_s.
+        A count is right up to MEMBERS_SLACK beyond the rule's maximum, and no smaller than that
+        above it. Raises CountersUnavailable, within timeout_s.
         """
         members: dict[VelocityKey, tuple[Window, list[str]]] = {}
         for assessment in assessments:
@@ -106,7 +110,8 @@ class RedisVelocity:
         try:
             return await self._send(windows, now)
         except NoScriptError:
-            # Redis was started anew. A set that was reached before keeps its members: nothing counts twice.
+            # Redis was started anew. A set that was reached before keeps its members: nothing
+            # counts twice.
             await self._redis.script_load(_SCRIPT)
             return await self._send(windows, now)
 

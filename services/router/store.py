@@ -48,7 +48,10 @@ async def get_channel(connection: Connection, channel_id: str) -> Channel:
 
 
 async def put_channel(connection: Connection, channel: Channel, now: datetime) -> Channel:
-    """Create or replace. Raises EtagMismatch if the channel has an etag and it is not the current one."""
+    """Create or replace.
+
+    Raises EtagMismatch if the channel has an etag and it is not the current one.
+    """
     if channel.etag:
         current = await connection.fetchval(_SQL["lock_channel_version"], channel.channel_id)
         if current is None or _etag(current) != channel.etag:
@@ -91,7 +94,8 @@ async def claim_request(
 ) -> Channel | None:
     """None if the request is new and is now ours to do, else the answer it got.
 
-    Waits for a concurrent holder of the same id. Raises RequestIdReused if the id belongs to another request.
+    Waits for a concurrent holder of the same id. Raises RequestIdReused if the id belongs to
+    another request.
     """
     if await connection.fetchval(_SQL["claim_request"], request_id, fingerprint, now) is not None:
         return None
@@ -109,7 +113,7 @@ async def answer_request(connection: Connection, request_id: str, answer: Channe
 async def record_decisions(
     connection: Connection, decisions: Mapping[str, Decision], now: datetime
 ) -> dict[str, Decision]:
-    """Record what is new, in one statement; return what had been recorded before under these route keys."""
+    """Record what is new, in one statement; return what these route keys held before."""
     items = [decisions[route_key] for route_key in sorted(decisions)]
     rows = await connection.fetch(
         _SQL["insert_decisions"],
@@ -124,7 +128,7 @@ async def record_decisions(
     )
     if len(rows) == len(items):
         return {}
-    # A statement of its own: its snapshot sees what a concurrent writer committed while ours waited.
+    # Its own statement, because its snapshot sees what others committed while the first waited.
     return await get_decisions(connection, decisions.keys() - {row["route_key"] for row in rows})
 
 
@@ -135,7 +139,10 @@ async def get_decisions(connection: Connection, route_keys: Collection[str]) -> 
 
 
 async def record_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Record outcomes; return, in the order given, those whose attempt_id is new. Ids must differ."""
+    """Record outcomes; return, in the order given, those whose attempt_id is new.
+
+    Ids must differ.
+    """
     rows = await connection.fetch(
         _SQL["insert_outcomes"],
         [each.attempt_id for each in outcomes],

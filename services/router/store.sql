@@ -11,14 +11,17 @@ SELECT * FROM channel WHERE channel_id = $1
 
 -- name: put_channel
 INSERT INTO channel (
-    channel_id, provider, display_name, status, methods, operations, currencies, amount_minimum_minor,
-    amount_maximum_minor, fee_rate_ppm, fee_fixed_minor, fee_minimum_minor, fee_maximum_minor, zone, cut_off,
+    channel_id, provider, display_name, status, methods, operations, currencies,
+    amount_minimum_minor,
+    amount_maximum_minor, fee_rate_ppm, fee_fixed_minor, fee_minimum_minor, fee_maximum_minor,
+    zone, cut_off,
     static_rank, updated_at
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 ON CONFLICT (channel_id) DO UPDATE SET
     provider = excluded.provider, display_name = excluded.display_name, status = excluded.status,
     methods = excluded.methods, operations = excluded.operations, currencies = excluded.currencies,
-    amount_minimum_minor = excluded.amount_minimum_minor, amount_maximum_minor = excluded.amount_maximum_minor,
+    amount_minimum_minor = excluded.amount_minimum_minor,
+    amount_maximum_minor = excluded.amount_maximum_minor,
     fee_rate_ppm = excluded.fee_rate_ppm, fee_fixed_minor = excluded.fee_fixed_minor,
     fee_minimum_minor = excluded.fee_minimum_minor, fee_maximum_minor = excluded.fee_maximum_minor,
     zone = excluded.zone, cut_off = excluded.cut_off, static_rank = excluded.static_rank,
@@ -29,7 +32,8 @@ RETURNING version
 SELECT version FROM channel WHERE channel_id = $1 FOR UPDATE
 
 -- name: set_channel_status
-UPDATE channel SET status = $2, version = version + 1, updated_at = $3 WHERE channel_id = $1 RETURNING *
+UPDATE channel SET status = $2, version = version + 1, updated_at = $3 WHERE channel_id = $1
+RETURNING *
 
 -- name: claim_request
 INSERT INTO request (request_id, fingerprint, created_at) VALUES ($1, $2, $3)
@@ -43,7 +47,8 @@ SELECT fingerprint, answer FROM request WHERE request_id = $1
 UPDATE request SET answer = $2 WHERE request_id = $1
 
 -- name: insert_decisions
-INSERT INTO decision (route_key, merchant_id, currency, amount_minor, method, operation, plan, decided_at)
+INSERT INTO decision (route_key, merchant_id, currency, amount_minor, method, operation, plan,
+    decided_at)
 SELECT route_key, merchant_id, currency, amount_minor, method, operation, plan, $8
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::jsonb[])
     AS new (route_key, merchant_id, currency, amount_minor, method, operation, plan)
@@ -56,21 +61,27 @@ SELECT * FROM decision WHERE route_key = ANY ($1::text[])
 
 -- name: insert_outcomes
 INSERT INTO outcome
-    (attempt_id, channel_id, method, operation, succeeded, business_decline, latency_ms, code, occurred_at)
+    (attempt_id, channel_id, method, operation, succeeded, business_decline, latency_ms, code,
+    occurred_at)
 SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::bigint[], $8::text[],
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::bigint[],
+    $8::text[],
     $9::timestamptz[]
-) AS new (attempt_id, channel_id, method, operation, succeeded, business_decline, latency_ms, code, occurred_at)
+) AS new (attempt_id, channel_id, method, operation, succeeded, business_decline, latency_ms, code,
+    occurred_at)
 ORDER BY attempt_id
 ON CONFLICT (attempt_id) DO NOTHING
 RETURNING attempt_id
 
 -- name: add_minutes
 INSERT INTO arm_minute
-    (channel_id, method, operation, bucket_at, samples, successes, business_declines, latency_sum_ms)
+    (channel_id, method, operation, bucket_at, samples, successes, business_declines,
+    latency_sum_ms)
 SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[]
-) AS new (channel_id, method, operation, bucket_at, samples, successes, business_declines, latency_sum_ms)
+    $1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[], $6::bigint[],
+    $7::bigint[], $8::bigint[]
+) AS new (channel_id, method, operation, bucket_at, samples, successes, business_declines,
+    latency_sum_ms)
 ORDER BY channel_id, method, operation, bucket_at
 ON CONFLICT (channel_id, method, operation, bucket_at) DO UPDATE SET
     samples = arm_minute.samples + excluded.samples,

@@ -1,4 +1,4 @@
-"""What the router does: each method loads, decides and saves; each that writes is one transaction."""
+"""What the router does: each method loads, decides and saves, in one transaction."""
 
 import base64
 import binascii
@@ -41,17 +41,20 @@ class Router:
         return self._view.loaded
 
     async def route(self, query: RouteQuery) -> Plan:
-        """Plan one operation. Idempotent by route_key. Raises what `route_batch` answers for an item."""
+        """Plan one operation.
+
+        Idempotent by route_key. Raises what `route_batch` answers for an item.
+        """
         (result,) = await self.route_batch([query])
         if isinstance(result, FiscError):
             raise result
         return result
 
     async def route_batch(self, queries: Sequence[RouteQuery]) -> list[Plan | FiscError]:
-        """Plan many operations, one result each, in order. Only plans are recorded, refusals are not.
+        """Plan many operations, one result each, in order. Plans are recorded, refusals are not.
 
-        A key that was decided before, here or earlier in the batch, gives the recorded plan again, or RouteKeyReused
-        if it was decided for another operation.
+        A key that was decided before, here or earlier in the batch, gives the recorded plan again,
+        or RouteKeyReused if it was decided for another operation.
         """
         made = self._make_plans(queries)
         decided = {key: each for key, each in made.items() if isinstance(each, Decision)}
@@ -101,7 +104,8 @@ class Router:
     async def upsert_channel(self, request_id: str, channel: Channel) -> Channel:
         """Create or replace a channel. Idempotent by request_id.
 
-        Raises InvalidChannel, UnknownCurrency, EtagMismatch (an etag that is given must be current), RequestIdReused.
+        Raises InvalidChannel, UnknownCurrency, EtagMismatch (an etag that is given must be
+        current), RequestIdReused.
         """
         channels.check(channel)
 
@@ -113,7 +117,10 @@ class Router:
     async def set_channel_status(
         self, request_id: str, channel_id: str, status: ChannelStatus
     ) -> Channel:
-        """Enable, drain or disable. Idempotent by request_id. Raises ChannelNotFound, RequestIdReused."""
+        """Enable, drain or disable.
+
+        Idempotent by request_id. Raises ChannelNotFound, RequestIdReused.
+        """
 
         async def change(connection: store.Connection) -> Channel:
             now = self._clock.now()
@@ -127,7 +134,10 @@ class Router:
             return await store.get_channel(connection, channel_id)
 
     async def list_channels(self, page_size: int, page_token: str) -> tuple[list[Channel], str]:
-        """A page of channels by id, and the token of the next, "" at the end. Raises InvalidPageToken."""
+        """A page of channels by id, and the token of the next, "" at the end.
+
+        Raises InvalidPageToken.
+        """
         size = min(page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
         after_id = _read_page_token(page_token)
         async with self._pool.acquire() as connection:
@@ -185,7 +195,7 @@ class Router:
         fingerprint: str,
         change: Callable[[store.Connection], Awaitable[Channel]],
     ) -> Channel:
-        """Make a change unless the request has made it before; either way return the answer it got."""
+        """Make a change unless the request has made it before; return the answer it got."""
         async with self._pool.acquire() as connection, connection.transaction():
             now = self._clock.now()
             before = await store.claim_request(connection, request_id, fingerprint, now)

@@ -9,7 +9,10 @@ REFRESH_INTERVAL_S: Final = 0.5
 
 
 async def refresh(router: Router) -> None:
-    """Refresh the view for ever. Errors end it: the server logs them and starts it again with back-off."""
+    """Refresh the view for ever.
+
+    Errors end it: the server logs them and starts it again with back-off.
+    """
     while True:
         await router.refresh()
         await asyncio.sleep(REFRESH_INTERVAL_S)

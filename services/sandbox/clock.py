@@ -51,6 +51,14 @@ class BusinessClock:
         return min(positive, default=0.0)
 
 
+def parse_day(text: str) -> date:
+    """`2026-11-11`; raises ValueError for anything else, also for other ISO forms."""
+    day = date.fromisoformat(text)
+    if day.isoformat() != text:
+        raise ValueError(text)
+    return day
+
+
 def rfc3339(moment: datetime) -> str:
     """`2026-11-11T12:00:00+08:00`."""
     return moment.astimezone(SHANGHAI).isoformat(timespec="seconds")

@@ -6,7 +6,6 @@ callers on the loopback interface unless told otherwise.
 
 import ipaddress
 from collections.abc import Awaitable, Callable
-from datetime import date
 from typing import Any
 
 import httpx
@@ -17,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from services.sandbox import crypto
-from services.sandbox.clock import real_now, rfc3339
+from services.sandbox.clock import parse_day, real_now, rfc3339
 from services.sandbox.exchange import Exchange, OrderUnknown
 from services.sandbox.faults import FaultBoard, FaultName
 from services.sandbox.gate import Failing
@@ -213,7 +212,7 @@ class Control:
     async def _show_book(self, request: Request) -> Json:
         query = request.query_params
         try:
-            day = date.fromisoformat(query["date"]) if "date" in query else None
+            day = parse_day(query["date"]) if "date" in query else None
         except ValueError as error:
             raise bad_param("date", "must be YYYY-MM-DD", location="query") from error
         return self._book.rows(query.get("account_id"), day)

@@ -18,11 +18,11 @@ from services.sandbox.notifier import Notifier
 from services.sandbox.records import Account, Order, Payout, Refund
 
 
-class Conflict(Exception):  # noqa: N818 (a finding of the exchange, not a program error)
+class Conflict(Exception):
     """The reference is taken by a request with other content."""
 
 
-class OrderUnknown(Exception):  # noqa: N818 (as above)
+class OrderUnknown(Exception):
     """No such order."""
 
 
@@ -353,7 +353,7 @@ class Exchange:
             *(account.account_id, order.out_ref),
         )[0][0]
         share = (order.fee * amount * 2 + order.amount) // (order.amount * 2)
-        return min(share, order.fee - returned)
+        return min(share, order.fee - int(returned))
 
     def _plan_payer(self, order: Order) -> None:
         def payer_pays(account_id: str, out_ref: str) -> None:

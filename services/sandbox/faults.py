@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Literal, get_args
+from typing import Literal
 
 import prometheus_client
 
@@ -24,7 +24,6 @@ FaultName = Literal[
     "bill_missing_row",
     "bill_truncated",
 ]
-FAULT_NAMES: tuple[str, ...] = get_args(FaultName)
 BILL_ROW_FAULTS = ("bill_wrong_amount", "bill_missing_row")
 
 # Where a fault strikes when the order does not say: an untargeted "timed out after charging" must

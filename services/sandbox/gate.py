@@ -18,7 +18,7 @@ requests_total = prometheus_client.Counter(
 )  # fmt: skip
 
 
-class Failing(Exception):  # noqa: N818 (an answer, carried out of a handler)
+class Failing(Exception):
     """The request ends here with an error status and the provider's code for it."""
 
     def __init__(
@@ -36,7 +36,7 @@ class Failing(Exception):  # noqa: N818 (an answer, carried out of a handler)
         return body | {"detail": self.detail} if self.detail else body
 
 
-class Gone(Exception):  # noqa: N818 (as above)
+class Gone(Exception):
     """The request ends without an answer of HTTP."""
 
     def __init__(self, response: Response) -> None:

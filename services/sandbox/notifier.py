@@ -150,4 +150,5 @@ class Notifier:
         )
         if len(rows) <= len(self._in_flight):
             return None
-        return max(0.0, (rows[-1][0] - now_ms()) / 1000)
+        soonest_ms = int(rows[-1][0])
+        return max(0.0, (soonest_ms - now_ms()) / 1000)

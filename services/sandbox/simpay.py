@@ -4,7 +4,6 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Annotated, Any
 
 import orjson
@@ -14,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from services.sandbox import bills, crypto, gate, records
-from services.sandbox.clock import rfc3339
+from services.sandbox.clock import parse_day, rfc3339
 from services.sandbox.exchange import ChargeRequest, Conflict, Exchange
 from services.sandbox.faults import FaultBoard
 from services.sandbox.gate import Failing
@@ -281,7 +280,7 @@ class Simpay:
     async def _bill(self, call: _Call) -> bytes:
         await self._gate.enter(call.account, "bill", "")
         try:
-            day = date.fromisoformat(call.request.path_params["day"])
+            day = parse_day(call.request.path_params["day"])
         except ValueError as error:
             raise bad_param("day", "is not a date", location="path") from error
         if day > self._exchange.clock.today():

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from services.sandbox import bills
 from services.sandbox.book import Book
-from services.sandbox.clock import BusinessClock
+from services.sandbox.clock import BusinessClock, parse_day
 from services.sandbox.faults import FaultBoard
 from services.sandbox.gate import Failing
 from services.sandbox.records import Account, Order
@@ -92,7 +92,7 @@ class TradeBills:
 
     def _day(self, text: str) -> date:
         try:
-            day = date.fromisoformat(text)
+            day = parse_day(text)
         except ValueError as error:
             raise bad_param("bill_date", "must be YYYY-MM-DD", location="query") from error
         now = self._clock.now()

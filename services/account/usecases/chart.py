@@ -86,11 +86,10 @@ class Chart:
         """Page through a statement, oldest first. Raises AccountNotFound, InvalidPageToken."""
         question = ("entries", account_id)
         after = paging.last_of(question, page_token)
-        if after is not None and not after.isdecimal():
-            raise errors.InvalidPageToken(field="page_token")
+        after_sequence = paging.to_sequence(after)
         await self.get_account(account_id)
         size = paging.page_size(page_size)
-        found = await self._store.list_entries(account_id, after=int(after or 0), limit=size + 1)
+        found = await self._store.list_entries(account_id, after=after_sequence, limit=size + 1)
         page = found[:size]
         token = paging.token(question, str(page[-1].sequence)) if len(found) > size else ""
         return EntryPage(entries=page, next_page_token=token)

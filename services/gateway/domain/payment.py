@@ -95,7 +95,9 @@ def open_payment(draft: Payment, verdicts: Verdicts, now: datetime) -> PaymentSt
     if verdicts.risk == "DENY":
         return _ended(payment, None, PaymentState.FAILED, "RISK_DENIED", now)
     if verdicts.risk == "REVIEW":
-        waiting = replace(payment, state=PaymentState.REVIEW, next_run_at=payment.expires_at)
+        waiting = replace(
+            payment, state=PaymentState.REVIEW, next_run_at=saga.next_query_at(0, now)
+        )
         return saga.Step(subject=waiting, events=("payment.review",))
     return _send_next(payment, None, "NO_CHANNEL", now)
 
@@ -117,7 +119,12 @@ def decide(
         case saga.CancelRequested():
             return _cancel(payment, attempt, now)
         case saga.Approved() if payment.state is PaymentState.REVIEW:
-            return _send_next(payment, attempt, "NO_CHANNEL", now)
+            # The payer's time starts now: a review may have taken hours.
+            lifetime = payment.expires_at - payment.created_at
+            approved = replace(payment, expires_at=now + lifetime)
+            return _send_next(approved, attempt, "NO_CHANNEL", now)
+        case saga.StillOpen() if payment.state is PaymentState.REVIEW:
+            return _still_in_review(payment, attempt, now)
         case saga.Rejected() if payment.state is PaymentState.REVIEW:
             return _ended(payment, attempt, PaymentState.FAILED, "RISK_REJECTED", now)
         case _:
@@ -225,15 +232,26 @@ def _due(payment: Payment, attempt: Attempt | None, now: datetime) -> PaymentSte
     if payment.state in ENDED:
         return None
     if payment.state is PaymentState.REVIEW:
-        if now >= payment.expires_at:
-            return _ended(payment, attempt, PaymentState.CANCELED, CLOSE_EXPIRED, now)
-        return None
+        asking = _moved(payment, now, next_run_at=saga.leased_until(now))
+        return saga.Step(subject=asking, command=Command.REVIEW)
     if payment.state is PaymentState.CLOSING:
         return _close(payment, attempt, payment.reason, now)
     if payment.state is PaymentState.PENDING and now >= payment.expires_at:
         return _close(payment, attempt, CLOSE_EXPIRED, now)
     asking = _moved(payment, now, next_run_at=saga.leased_until(now))
     return saga.Step(subject=asking, attempts=_some(attempt), command=Command.QUERY)
+
+
+def _still_in_review(payment: Payment, attempt: Attempt | None, now: datetime) -> PaymentStep:
+    if now >= payment.hard_deadline_at:
+        return _ended(payment, attempt, PaymentState.CANCELED, CLOSE_EXPIRED, now)
+    waiting = _moved(
+        payment,
+        now,
+        query_count=payment.query_count + 1,
+        next_run_at=saga.next_query_at(payment.query_count, now),
+    )
+    return saga.Step(subject=waiting)
 
 
 def _cancel(payment: Payment, attempt: Attempt | None, now: datetime) -> PaymentStep | None:
@@ -275,7 +293,7 @@ def _send_next(
         query_count=0,
         next_run_at=saga.leased_until(now),
     )
-    events = ("payment.created",) if number == 1 else ()
+    events = ("payment.created",) if number == 1 else ("payment.rerouted",)
     return saga.Step(
         subject=sent, attempts=(*_some(told), attempt), events=events, command=Command.ORDER
     )

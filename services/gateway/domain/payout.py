@@ -68,7 +68,7 @@ def open_payout(draft: Payout, risk: str, case_id: str, plan: Plan, now: datetim
     if not plan:
         return _ended(payout, None, PayoutState.FAILED, "NO_CHANNEL", now)
     if risk == "REVIEW":
-        waiting = replace(payout, state=PayoutState.REVIEW, next_run_at=payout.hard_deadline_at)
+        waiting = replace(payout, state=PayoutState.REVIEW, next_run_at=saga.next_query_at(0, now))
         return saga.Step(subject=waiting, events=("payout.review",))
     return _hold(payout, ("payout.created",), now)
 
@@ -92,6 +92,8 @@ def decide(
             return _hold(payout, (), now)
         case saga.Rejected() if payout.state is PayoutState.REVIEW:
             return _ended(payout, attempt, PayoutState.FAILED, "RISK_REJECTED", now)
+        case saga.StillOpen() if payout.state is PayoutState.REVIEW:
+            return _still_in_review(payout, now)
         case saga.Due() if payout.state not in ENDED:
             return _due(payout, attempt, now)
         case _:
@@ -100,7 +102,8 @@ def decide(
 
 def _due(payout: Payout, attempt: Attempt | None, now: datetime) -> PayoutStep:
     if payout.state is PayoutState.REVIEW:
-        return _ended(payout, attempt, PayoutState.FAILED, "REVIEW_EXPIRED", now)
+        asking = _moved(payout, now, next_run_at=saga.leased_until(now))
+        return saga.Step(subject=asking, command=Command.REVIEW)
     if payout.state is PayoutState.HOLDING:
         return _hold(payout, (), now)
     asking = _moved(payout, now, next_run_at=saga.leased_until(now))
@@ -138,6 +141,18 @@ def _answered(
             return _waiting(payout, told, PayoutState.UNKNOWN, now)
 
 
+def _still_in_review(payout: Payout, now: datetime) -> PayoutStep:
+    if now >= payout.hard_deadline_at:
+        return _ended(payout, None, PayoutState.FAILED, "REVIEW_EXPIRED", now)
+    waiting = _moved(
+        payout,
+        now,
+        query_count=payout.query_count + 1,
+        next_run_at=saga.next_query_at(payout.query_count, now),
+    )
+    return saga.Step(subject=waiting)
+
+
 def _hold(payout: Payout, events: tuple[str, ...], now: datetime) -> PayoutStep:
     holding = _moved(payout, now, state=PayoutState.HOLDING, next_run_at=saga.leased_until(now))
     return saga.Step(subject=holding, events=events, command=Command.HOLD)
@@ -160,7 +175,10 @@ def _send_next(
         query_count=0,
         next_run_at=saga.leased_until(now),
     )
-    return saga.Step(subject=sent, attempts=(*_some(told), attempt), command=Command.ORDER)
+    events = ("payout.rerouted",) if told else ()
+    return saga.Step(
+        subject=sent, attempts=(*_some(told), attempt), events=events, command=Command.ORDER
+    )
 
 
 def _waiting(

@@ -89,6 +89,10 @@ class Rejected(Signal):
     """A person of risk stops it."""
 
 
+class StillOpen(Signal):
+    """Nobody of risk has decided yet."""
+
+
 class HoldPlaced(Signal):
     """The ledger has set the money aside."""
 
@@ -113,6 +117,8 @@ class Command(enum.Enum):
     CLOSE = "close"
     HOLD = "hold"
     """Set the money aside in the ledger."""
+    REVIEW = "review"
+    """Ask risk whether somebody has decided."""
 
 
 S = TypeVar("S")

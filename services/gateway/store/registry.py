@@ -47,6 +47,7 @@ class Registry:
 
     async def add_api_key(
         self,
+        *,
         key_id: str,
         merchant_id: str,
         request_id: str,

@@ -29,7 +29,7 @@ from services.gateway.domain.saga import Attempt, Step
 
 _SQL = queries.load(Path(__file__).parent / "sagas.sql")
 
-S = TypeVar("S", Payment, Refund, Payout)
+S = TypeVar("S", bound=Payment | Refund | Payout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,11 +117,6 @@ class SagaTable(Generic[S]):
         rows = await self._pool.fetch(_SQL[f"claim_{self._name}s"], now, lease_until, limit)
         return [self._restore(row) for row in rows]
 
-    async def ids_in_review(self, evaluation_id: str) -> list[str]:
-        """The subjects that wait for a decision on this evaluation."""
-        rows = await self._pool.fetch(_SQL[f"{self._name}_ids_in_review"], evaluation_id)
-        return [row[self._key] for row in rows]
-
     async def page(self, *arguments: object) -> list[S]:
         """Rows of list_<name>s, newest first; the arguments are the query's."""
         rows = await self._pool.fetch(_SQL[f"list_{self._name}s"], *arguments)
@@ -197,6 +192,14 @@ class SagaStore:
         """(when, event type) of everything told about a subject."""
         rows = await self._pool.fetch(_SQL["events_of"], subject_id)
         return [(row["occurred_at"], row["type"]) for row in rows]
+
+
+async def nudge_in_review(
+    connection: Connection, evaluation_ids: Sequence[str], now: datetime
+) -> None:
+    """Makes what waits for these decisions due, in the caller's transaction."""
+    for name in ("payments", "payouts"):
+        await connection.execute(_SQL[f"nudge_{name}_in_review"], list(evaluation_ids), now)
 
 
 async def _keys(connection: Connection, query: str, subjects: Sequence[S]) -> set[str]:

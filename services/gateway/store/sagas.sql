@@ -31,8 +31,8 @@ JOIN unnest($1::text[], $2::text[]) AS asked (merchant_id, request_id) USING (me
 UPDATE payment SET
     state = new.state, reason = new.reason, channel_id = new.channel_id, attempts_count = new.attempts_count,
     query_count = new.query_count, qr_content = new.qr_content, cancel_requested = new.cancel_requested,
-    updated_at = new.updated_at, succeeded_at = new.succeeded_at, next_run_at = new.next_run_at,
-    version = new.version
+    updated_at = new.updated_at, succeeded_at = new.succeeded_at, expires_at = new.expires_at,
+    next_run_at = new.next_run_at, version = new.version
 FROM jsonb_populate_recordset(NULL::payment, $1::jsonb) AS new
 WHERE payment.payment_id = new.payment_id AND payment.version = new.version - 1 AND payment.epoch = new.epoch
 RETURNING payment.payment_id
@@ -114,11 +114,13 @@ WHERE payout_id IN (
     ORDER BY next_run_at LIMIT $3 FOR UPDATE SKIP LOCKED)
 RETURNING *
 
--- name: payment_ids_in_review
-SELECT payment_id FROM payment WHERE evaluation_id = $1 AND state = 'REVIEW'
+-- name: nudge_payments_in_review
+UPDATE payment SET next_run_at = $2, version = version + 1
+WHERE evaluation_id = ANY ($1::text[]) AND state = 'REVIEW'
 
--- name: payout_ids_in_review
-SELECT payout_id FROM payout WHERE evaluation_id = $1 AND state = 'REVIEW'
+-- name: nudge_payouts_in_review
+UPDATE payout SET next_run_at = $2, version = version + 1
+WHERE evaluation_id = ANY ($1::text[]) AND state = 'REVIEW'
 
 -- name: list_payments
 SELECT * FROM payment

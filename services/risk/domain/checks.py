@@ -1,4 +1,4 @@
-"""Checks of what comes in, beyond what the contract's own rules say, and one spelling for each subject."""
+"""Checks of what comes in, beyond the contract's own rules; one spelling for each subject."""
 
 import dataclasses
 import ipaddress
@@ -40,8 +40,8 @@ TEXT_FIELDS = (
 def checked_evaluation(evaluation: Evaluation) -> Evaluation:
     """The evaluation with its subjects in one spelling.
 
-    Raises UnknownCurrency, MethodRequired, BadAddress, BadCountry, BadText; their fields are named from the
-    evaluation on: "amount.currency".
+    Raises UnknownCurrency, MethodRequired, BadAddress, BadCountry, BadText; their fields are named
+    from the evaluation on: "amount.currency".
     """
     for name in TEXT_FIELDS:
         # The database cannot hold it, and one such item must not fail a whole batch.

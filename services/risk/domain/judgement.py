@@ -1,10 +1,11 @@
 """The judgement of operations, in three steps, because each needs facts of another place.
 
-1. `assess`: lists and single limits, from the rule book alone. A block entry denies. An allow entry (and no block
-   entry) skips the watch list, every limit and every velocity rule.
+1. `assess`: lists and single limits, from the rule book alone. A block entry denies. An allow entry
+   (and no block entry) skips the watch list, every limit and every velocity rule.
 2. `judge_velocity`: counts of sliding windows. Every attempt counts, also one that is denied.
-3. `judge_days`: the totals of the day. Operations that are denied already are not counted and not looked at; an
-   operation that a day limit denies does not count either; one that waits for a person does, until it is rejected.
+3. `judge_days`: the totals of the day. Operations that are denied already are not counted and not
+   looked at; an operation that a day limit denies does not count either; one that waits for a
+   person does, until it is rejected.
 
 The severest verdict wins; each rule that fired says so in one sentence with the figures.
 """
@@ -36,7 +37,8 @@ from services.risk.domain.model import (
 
 # Days are those of Asia/Shanghai, which has had one offset and no summer time since 1991.
 DAY_ZONE = timezone(timedelta(hours=8), "Asia/Shanghai")
-# The same customer id of two merchants is two customers; all other subjects are the same everywhere.
+# The same customer id of two merchants is two customers; all other subjects are the same
+# everywhere.
 MERCHANTS_OWN = frozenset({SubjectKind.CUSTOMER})
 # Bank accounts and tokens are shown only by their end.
 SHOWN_BY_END = frozenset({SubjectKind.PAYER, SubjectKind.PAYEE})
@@ -152,7 +154,7 @@ def day_additions(assessments: Iterable[Assessment]) -> dict[DayKey, DayTotal]:
 def judge_days(
     assessments: Iterable[Assessment], totals: Mapping[DayKey, DayTotal]
 ) -> list[Judgement]:
-    """Step 3, in the order of arrival: each operation sees what those before it added to `totals`."""
+    """Step 3, in order of arrival: each operation sees what those before it added to `totals`."""
     standing = dict(totals)
     return [_judge_day(assessment, standing) for assessment in assessments]
 

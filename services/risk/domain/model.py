@@ -52,7 +52,10 @@ class CaseState(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """An operation to judge. An empty text means unknown; the amount is positive, in minor units."""
+    """An operation to judge.
+
+    An empty text means unknown; the amount is positive, in minor units.
+    """
 
     evaluation_id: str
     merchant_id: str
@@ -115,7 +118,7 @@ class DayLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VelocityLimit:
-    """Fires for more operations of the subject than the maximum within the last window_s seconds."""
+    """Fires for more operations of the subject than the maximum in the last window_s seconds."""
 
     subject: SubjectKind
     window_s: int
@@ -127,7 +130,10 @@ Check = SingleLimit | DayLimit | VelocityLimit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One check, for the operations it applies to. Empty merchant or currency, and no operation, mean all."""
+    """One check, for the operations it applies to.
+
+    Empty merchant or currency, and no operation, mean all.
+    """
 
     rule_id: str
     version: int
@@ -221,7 +227,7 @@ class VelocityKey:
 
 @dataclass(frozen=True, slots=True, order=True)
 class DayKey:
-    """One day's total: whose, of which operations. The scopes are the rule's: empty and 0 mean all."""
+    """One day's total: whose, of which operations. Scopes are the rule's: empty and 0 mean all."""
 
     day: date
     merchant_scope: str

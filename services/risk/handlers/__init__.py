@@ -1,1 +1,1 @@
-"""The gRPC face of risk: `servicer` answers RPCs, `convert` turns messages into domain types and back."""
+"""The gRPC face of risk: `servicer` answers RPCs, `convert` maps messages to domain types."""

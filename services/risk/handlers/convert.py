@@ -31,7 +31,10 @@ E = TypeVar("E", bound=enum.IntEnum)
 
 
 def optional_enum(kind: type[E], number: int, *, field: str) -> E | None:
-    """The member of that number, None for 0. Raises InvalidArgument: the contract leaves optional enums open."""
+    """The member of that number, None for 0.
+
+    Raises InvalidArgument: the contract leaves optional enums open.
+    """
     if not number:
         return None
     try:

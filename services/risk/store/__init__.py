@@ -1,1 +1,1 @@
-"""Everything risk keeps in Postgres: `database` speaks SQL, `rows` turns rows into domain types and back."""
+"""Everything risk keeps in Postgres: `database` speaks SQL, `rows` maps rows to domain types."""

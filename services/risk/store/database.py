@@ -148,14 +148,17 @@ class Store:
 
 
 class Transaction:
-    """What may be done inside one transaction. Day totals are locked before anything waits for them."""
+    """What may be done inside one transaction.
+
+    Day totals are locked before anything waits for them.
+    """
 
     def __init__(self, connection: "Connection") -> None:
         """Of Store.transaction, which begins and ends it."""
         self._connection = connection
 
     async def add_day_totals(self, additions: Mapping[DayKey, DayTotal]) -> dict[DayKey, HeldDay]:
-        """Add to each total, in one statement; the rows stay locked. Returns them as they are afterwards."""
+        """Add to each total in one statement; the rows stay locked. Returns what they hold now."""
         if not additions:
             return {}
         keys = list(additions)
@@ -222,7 +225,7 @@ class Transaction:
         await event_log.append(self._connection, events)
 
     async def record_outcomes(self, outcomes: Mapping[str, Outcome]) -> int:
-        """Record the outcomes that are not known yet, give back the days of what failed; returns how many."""
+        """Record outcomes not known yet, give back the days of what failed; returns how many."""
         found = await self._connection.fetch(SQL["lock_undecided_outcomes"], list(outcomes))
         if not found:
             return 0
@@ -267,7 +270,10 @@ class Transaction:
     async def insert_request(
         self, rpc: str, request_id: str, recorded: RecordedRequest, now: datetime
     ) -> None:
-        """Remember a change. Raises RequestIdReused when another one was faster with this request_id."""
+        """Remember a change.
+
+        Raises RequestIdReused when another one was faster with this request_id.
+        """
         try:
             await self._connection.execute(
                 SQL["insert_request"],

@@ -16,7 +16,8 @@ ORDER BY entry_id
 
 -- name: insert_rule
 INSERT INTO rule (rule_id, version, merchant_id, operation, currency, verdict, enabled, check_kind,
-                  subject_kind, amount_maximum_minor, count_maximum, window_s, description, created_at)
+                  subject_kind, amount_maximum_minor, count_maximum, window_s, description,
+                  created_at)
 SELECT $1::text, coalesce(max(version), 0) + 1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
 FROM rule WHERE rule_id = $1
 RETURNING *
@@ -55,14 +56,17 @@ SELECT * FROM decision WHERE evaluation_id = ANY ($1::text[])
 
 -- name: add_day_totals
 INSERT INTO day_total AS held
-    (day, merchant_scope, operation_scope, subject_kind, subject, currency_scope, amount_minor, count)
+    (day, merchant_scope, operation_scope, subject_kind, subject, currency_scope,
+     amount_minor, count)
 SELECT * FROM unnest($1::date[], $2::text[], $3::smallint[], $4::smallint[], $5::text[], $6::text[],
                      $7::numeric[], $8::bigint[])
-    AS new (day, merchant_scope, operation_scope, subject_kind, subject, currency_scope, amount_minor, count)
+    AS new (day, merchant_scope, operation_scope, subject_kind, subject, currency_scope,
+            amount_minor, count)
 ORDER BY day, merchant_scope COLLATE "C", operation_scope, subject_kind, subject COLLATE "C",
          currency_scope COLLATE "C"
 ON CONFLICT (day, merchant_scope, operation_scope, subject_kind, subject, currency_scope)
-DO UPDATE SET amount_minor = held.amount_minor + excluded.amount_minor, count = held.count + excluded.count
+DO UPDATE SET amount_minor = held.amount_minor + excluded.amount_minor,
+              count = held.count + excluded.count
 RETURNING *
 
 -- name: lock_day_totals
@@ -77,13 +81,14 @@ FROM unnest($1::bigint[], $2::numeric[], $3::bigint[]) AS given (day_total_id, a
 WHERE day_total.day_total_id = given.day_total_id
 
 -- name: insert_decisions
-INSERT INTO decision (evaluation_id, merchant_id, operation, currency, amount_minor, context, verdict,
-                      fired_rules, case_id, decided_at, held_day_total_ids)
+INSERT INTO decision (evaluation_id, merchant_id, operation, currency, amount_minor, context,
+                      verdict, fired_rules, case_id, decided_at, held_day_total_ids)
 SELECT evaluation_id, merchant_id, operation, currency, amount_minor, context, verdict,
        fired_rules, case_id, $2::timestamptz, held_day_total_ids
 FROM jsonb_to_recordset($1::jsonb)
-    AS new (evaluation_id text, merchant_id text, operation smallint, currency text, amount_minor bigint,
-            context jsonb, verdict smallint, fired_rules jsonb, case_id text, held_day_total_ids bigint[])
+    AS new (evaluation_id text, merchant_id text, operation smallint, currency text,
+            amount_minor bigint, context jsonb, verdict smallint, fired_rules jsonb, case_id text,
+            held_day_total_ids bigint[])
 ORDER BY evaluation_id COLLATE "C"
 ON CONFLICT (evaluation_id) DO NOTHING
 RETURNING evaluation_id
@@ -106,15 +111,15 @@ FROM unnest($1::text[], $2::boolean[]) AS new (evaluation_id, succeeded)
 WHERE decision.evaluation_id = new.evaluation_id
 
 -- name: list_cases
-SELECT risk_case.*, decision.merchant_id, decision.operation, decision.currency, decision.amount_minor,
-       decision.context, decision.fired_rules
+SELECT risk_case.*, decision.merchant_id, decision.operation, decision.currency,
+       decision.amount_minor, decision.context, decision.fired_rules
 FROM risk_case JOIN decision USING (evaluation_id)
 WHERE risk_case.case_id > $1 AND ($2 = 0 OR risk_case.state = $2)
 ORDER BY risk_case.case_id LIMIT $3
 
 -- name: read_case
-SELECT risk_case.*, decision.merchant_id, decision.operation, decision.currency, decision.amount_minor,
-       decision.context, decision.fired_rules
+SELECT risk_case.*, decision.merchant_id, decision.operation, decision.currency,
+       decision.amount_minor, decision.context, decision.fired_rules
 FROM risk_case JOIN decision USING (evaluation_id)
 WHERE risk_case.case_id = $1
 

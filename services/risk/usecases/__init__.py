@@ -1,1 +1,1 @@
-"""What risk does, one method an intent: `evaluation` (the hot path), `administration` (rules, lists), `cases`."""
+"""What risk does: `evaluation` (the hot path), `administration` (rules, lists), `cases`."""

@@ -1,4 +1,7 @@
-"""Rules and lists. What is written here is in force in this process when the call returns, elsewhere soon after."""
+"""Rules and lists.
+
+What is written here is in force in this process when the call returns, elsewhere soon after.
+"""
 
 import dataclasses
 
@@ -23,7 +26,10 @@ class Administration:
         self._ids = ids
 
     async def upsert_rule(self, request_id: str, rule: Rule) -> Rule:
-        """Write the rule as its next version. Raises RequestIdReused and what checks.checked_rule raises."""
+        """Write the rule as its next version.
+
+        Raises RequestIdReused and what checks.checked_rule raises.
+        """
         rule = dataclasses.replace(checks.checked_rule(rule), version=0)
         digest = fingerprint(rule)
         now = self._clock.now()
@@ -44,7 +50,10 @@ class Administration:
         return page.page(found, lambda rule: rule.rule_id)
 
     async def add_entry(self, request_id: str, entry: ListEntry) -> ListEntry:
-        """Put a subject on a list. Raises RequestIdReused, and for new entries what checks.checked_entry raises."""
+        """Put a subject on a list.
+
+        Raises RequestIdReused, and for new entries what checks.checked_entry raises.
+        """
         digest = fingerprint(dataclasses.replace(entry, entry_id=""))
         now = self._clock.now()
         async with self._store.transaction() as transaction:
@@ -61,7 +70,7 @@ class Administration:
         return stored
 
     async def remove_entry(self, request_id: str, entry_id: str) -> None:
-        """Take an entry off; one that is off already stays so. Raises EntryNotFound, RequestIdReused."""
+        """Take an entry off; one that is off stays so. Raises EntryNotFound, RequestIdReused."""
         digest = fingerprint(entry_id)
         now = self._clock.now()
         async with self._store.transaction() as transaction:

@@ -19,7 +19,6 @@ class CurrentBook:
         """As last read."""
         return self._book
 
-    @property
     async def refresh(self) -> None:
         """Read the book again if it has changed."""
         if await self._store.revision() == self._book.revision:

@@ -34,8 +34,8 @@ class Cases:
     ) -> Case:
         """Approve or reject a case; a rejected operation gives its day amounts back.
 
-        A case that was decided the same way before is returned as it was decided, by whomever. Raises CaseNotFound,
-        CaseAlreadyDecided, ActorRequired, RequestIdReused.
+        A case that was decided the same way before is returned as it was decided, by whomever.
+        Raises CaseNotFound, CaseAlreadyDecided, ActorRequired, RequestIdReused.
         """
         actor = actor.strip()
         if not actor:

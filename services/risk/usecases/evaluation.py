@@ -1,6 +1,7 @@
 """The hot path: judge operations in batches, and learn how they ended.
 
-A batch costs one read of decisions, one Redis pipeline and one transaction with a few set-based statements.
+A batch costs one read of decisions, one Redis pipeline and one transaction with a few set-based
+statements.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -98,7 +99,8 @@ class Evaluations:
         return [_answer(item, known) for item in checked]
 
     async def record_outcomes(self, outcomes: Iterable[Outcome]) -> int:
-        """Learn how operations ended; what failed gives its day amounts back. Returns how many were new.
+        """Learn how operations ended; what failed gives its day amounts back. Returns how many were
+        new.
 
         The first outcome of an evaluation stands. Unknown evaluations are not counted.
         """
@@ -153,7 +155,8 @@ class Evaluations:
             return {}
         additions = judgement.day_additions(assessments)
         async with self._store.transaction() as transaction:
-            # All is added first, because that also locks the totals and mostly nothing must be taken back.
+            # All is added first, because that also locks the totals and mostly nothing must be
+            # taken back.
             held = await transaction.add_day_totals(additions)
             before = {key: held[key].total.minus(added) for key, added in additions.items()}
             judgements = judgement.judge_days(assessments, before)

@@ -17,7 +17,10 @@ EVENT_TYPES: Final = {
 
 
 class CaseEvents:
-    """Makes the events of cases. How a case is written on the wire is the handlers' business: they pass it in."""
+    """Makes the events of cases.
+
+    How a case is written on the wire is the handlers' business: they pass it in.
+    """
 
     def __init__(self, ids: IdSource, encode: Callable[[Case], bytes]) -> None:
         """`encode` writes a case as a serialized PAYLOAD_TYPE."""

@@ -48,7 +48,7 @@ class FeeSchedule:
     maximum_minor: int
 
     def cost(self, amount_minor: int) -> int:
-        """The fee in minor units: rate (rounded half up) plus fixed part, then raised or cut to the bounds."""
+        """The fee in minor units: rate (rounded half up) plus fixed part, then bounded."""
         proportional_minor = money.mul_div(amount_minor, self.rate_ppm, PPM_PER_UNIT, "half_up")
         fee_minor = max(proportional_minor + self.fixed_minor, self.minimum_minor)
         return min(fee_minor, self.maximum_minor) if self.maximum_minor else fee_minor
@@ -56,7 +56,10 @@ class FeeSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """One contract with one provider. The etag is "" until it is stored, and changes with every write."""
+    """One contract with one provider.
+
+    The etag is "" until it is stored, and changes with every write.
+    """
 
     channel_id: str
     provider: str
@@ -75,7 +78,10 @@ class Channel:
 
 
 def check(channel: Channel) -> None:
-    """Refuse a description that no plan could use. Raises UnknownCurrency or InvalidChannel, naming the field."""
+    """Refuse a description that no plan could use.
+
+    Raises UnknownCurrency or InvalidChannel, naming the field.
+    """
     for index, currency in enumerate(channel.currencies):
         if not money.is_currency(currency):
             raise errors.UnknownCurrency(

@@ -1,9 +1,10 @@
 """From channels and estimates to a plan with its reasons. Deterministic: same input, same plan.
 
-Cost and latency are those of a *success*, not of a try. With success rate p, a success takes 1/p tries on average, of
-which (1-p)/p fail, and every failed try loses something besides: 0.5 % of the amount (buyers who give up) and one
-second (until the next channel has been asked). Hence a free channel that never works is dear, and one that fails at
-once is slow. In money, scaled to whole millionths of a minor unit, nothing but integers is used.
+Cost and latency are those of a *success*, not of a try. With success rate p, a success takes 1/p
+tries on average, of which (1-p)/p fail, and every failed try loses something besides: 0.5 % of the
+amount (buyers who give up) and one second (until the next channel has been asked). Hence a free
+channel that never works is dear, and one that fails at once is slow. In money, scaled to whole
+millionths of a minor unit, nothing but integers is used.
 """
 
 from collections.abc import Iterable, Mapping
@@ -73,8 +74,8 @@ def make_plan(
 ) -> Plan:
     """Order the channels that can take the operation, and name the others with the reason.
 
-    Ties go to the lower static_rank, then to the lower id. Raises NoChannel, with the reason of each exclusion in its
-    metadata, or what plan.check raises.
+    Ties go to the lower static_rank, then to the lower id. Raises NoChannel, with the reason of
+    each exclusion in its metadata, or what plan.check raises.
     """
     plan.check(query)
     rated: list[_Rated] = []
@@ -123,9 +124,9 @@ def exclusion_reason(channel: Channel, query: RouteQuery) -> str | None:
 
 
 def cost_per_success_micro(cost_minor: int, amount_minor: int, success_rate: float) -> int:
-    """Expected cost of one success, in millionths of a minor unit: fee ÷ p + loss of a failed try × (1-p) ÷ p.
+    """Expected cost of one success, in millionths of a minor unit.
 
-    It only ranks channels; nobody is charged it.
+    Fee ÷ p + loss of a failed try × (1-p) ÷ p. It only ranks channels; nobody is charged it.
     """
     rate_ppm = max(1, round(success_rate * PPM_PER_UNIT))
     loss_micro = amount_minor * FAILED_TRY_COST_PPM
@@ -134,7 +135,10 @@ def cost_per_success_micro(cost_minor: int, amount_minor: int, success_rate: flo
 
 
 def time_to_success_ms(latency_ms: float, success_rate: float) -> float:
-    """Expected time until one success, in milliseconds: latency ÷ p + delay of a failed try × (1-p) ÷ p."""
+    """Expected time until one success, in milliseconds.
+
+    Latency ÷ p + delay of a failed try × (1-p) ÷ p.
+    """
     rate = max(success_rate, 1 / PPM_PER_UNIT)
     return (latency_ms + FAILED_TRY_DELAY_MS * (1 - rate)) / rate
 
@@ -144,8 +148,8 @@ def _assess(expected: Estimate) -> Assessment:
     if expected.alarm is not None:
         successes, outcomes = expected.alarm
         why = (
-            f"failing now: only {successes} of its last {outcomes} outcomes succeeded, far below its"
-            f" {_WINDOW_MINUTES} minutes, so these decide: expected success rate {rate}"
+            f"failing now: only {successes} of its last {outcomes} outcomes succeeded, far below"
+            f" its {_WINDOW_MINUTES} minutes, so these decide: expected success rate {rate}"
         )
     elif expected.samples:
         why = (
@@ -208,7 +212,7 @@ def _order(query: RouteQuery, rated: list[_Rated]) -> tuple[Candidate, ...]:
 
 
 def _score(policy: Policy, each: _Rated, best_cost_micro: int, best_time_ms: float) -> float:
-    # Ratios to the best rather than distances: two channels that hardly differ get hardly different scores.
+    # Ratios to the best, not distances: channels that hardly differ get hardly different scores.
     cost = best_cost_micro / each.cost_per_success_micro if each.cost_per_success_micro else 1.0
     time = best_time_ms / each.assessment.time_to_success_ms
     success = each.assessment.estimate.success_rate

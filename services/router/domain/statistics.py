@@ -1,11 +1,12 @@
 """What channels did lately, and what to expect of them next.
 
-An *arm* is a channel used for one method and one operation. Two memories judge it. The long one sums the last 30
-minutes in one-minute buckets. The short one is the row of its newest outcomes, at most 20, and forgets once the arm
-has been silent for a minute. The long memory is what counts, unless the short one lies so far below it that chance
-hardly explains it; then the short one decides, so that a channel that dies at noon is at the end of the plans before
-five payments have met it. When it has been silent for a minute the long memory speaks again and the channel is tried
-again: that is how it comes back.
+An *arm* is a channel used for one method and one operation. Two memories judge it. The long one
+sums the last 30 minutes in one-minute buckets. The short one is the row of its newest outcomes, at
+most 20, and forgets once the arm has been silent for a minute. The long memory is what counts,
+unless the short one lies so far below it that chance hardly explains it; then the short one
+decides, so that a channel that dies at noon is at the end of the plans once about five payments
+have met it. When it has been silent for a minute the long memory speaks again and the channel is
+tried again: that is how it comes back.
 """
 
 import math
@@ -51,7 +52,10 @@ class BucketKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a channel did with one attempt. A business decline is the payer's fault and not held against it."""
+    """What a channel did with one attempt.
+
+    A business decline is the payer's fault and not held against it.
+    """
 
     attempt_id: str
     arm: ArmKey
@@ -99,7 +103,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What to expect of an arm. `alarm` is the recent row (successes, outcomes) when that one decided."""
+    """What to expect of an arm; `alarm` is (successes, outcomes) of a recent row that decided."""
 
     success_rate: float
     latency_ms: float
@@ -109,9 +113,10 @@ class Estimate:
 
 
 def estimate(arm: Arm, now: datetime) -> Estimate:
-    """The expected success rate (posterior mean of a Beta prior) and latency (mean, shrunk to a prior).
+    """The expected success rate (posterior mean, Beta prior) and latency (mean shrunk to a prior).
 
-    In an alarm, with r successes in n recent outcomes and the long rate p, the rate is (r + 3p) / (n + 3).
+    In an alarm, with r successes in n recent outcomes and the long rate p, the rate is (r + 3p) /
+    (n + 3).
     """
     window = arm.window
     long_rate = (PRIOR_SUCCESSES + window.successes) / (
@@ -184,7 +189,10 @@ def tally(outcomes: Iterable[Outcome]) -> Mapping[BucketKey, Counts]:
 
 
 def recent_rows(outcomes: Iterable[Outcome], now: datetime) -> Mapping[ArmKey, Recent]:
-    """What the outcomes, oldest first, add to the short memory; old news and business declines add nothing."""
+    """What the outcomes, oldest first, add to the short memory.
+
+    Old news and business declines add nothing.
+    """
     rows: dict[ArmKey, Recent] = {}
     for outcome in outcomes:
         if outcome.business_decline or now - outcome.occurred_at > RECENT_SILENCE_MAX:

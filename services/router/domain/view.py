@@ -7,10 +7,10 @@ from services.router.domain.statistics import Arm, ArmKey
 
 
 class RoutingView:
-    """What this process knows of channels and arms; never more than one refresh behind the database.
+    """What this process knows of channels and arms; at most one refresh behind the database.
 
-    Own writes enter at once. A reload that began before such a write must not undo it, hence `begin_reload`: what was
-    written since then is kept when the reload comes in.
+    Own writes enter at once. A reload that began before such a write must not undo it, hence
+    `begin_reload`: what was written since then is kept when the reload comes in.
     """
 
     def __init__(self) -> None:

@@ -60,7 +60,7 @@ CREATE TABLE outcome (
     occurred_at      timestamptz NOT NULL
 );
 
--- The long memory: sums over one minute of one arm (a channel used for one method and one operation).
+-- The long memory: sums over one minute of one arm (channel, method and operation).
 CREATE TABLE arm_minute (
     channel_id        text        NOT NULL,
     method            text        NOT NULL,
@@ -74,7 +74,7 @@ CREATE TABLE arm_minute (
 );
 CREATE INDEX arm_minute_bucket_at ON arm_minute (bucket_at);
 
--- The short memory: the newest outcomes of an arm, '1' for a success and '0' for a failure, the newest last.
+-- The short memory: the last outcomes of an arm, '1' a success, '0' a failure, newest last.
 CREATE TABLE arm_recent (
     channel_id text        NOT NULL,
     method     text        NOT NULL,

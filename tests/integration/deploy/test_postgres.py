@@ -138,6 +138,15 @@ async def test_it_dies_with_a_supervisor_that_was_killed(tmp_path: Path) -> None
     pytest.fail("Postgres outlived its supervisor")
 
 
+async def test_a_server_an_earlier_supervisor_left_behind_gives_way(tmp_path: Path) -> None:
+    async with running(tmp_path) as left_behind:
+        await write_a_row(left_behind.admin_url)
+
+        async with running(tmp_path) as server:
+            assert await read_the_row(server.admin_url) == 4200
+            assert not await postgres.answers(left_behind.admin_url)
+
+
 async def test_a_half_made_cluster_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "postgres.draft" / "base").mkdir(parents=True)
 

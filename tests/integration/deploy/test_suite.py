@@ -30,7 +30,8 @@ def describe(settings: LocalSettings, name: str) -> dict[str, str]:
         name,
         database_url="postgresql://own",
         redis_url="redis://own",
-        seal_key="sealed",
+        seal_keys={"gateway": "sealed", "notification": "sealed too"},
+        operator_token="operators only",
         inherited={"PATH": "/bin", "FISC_ROUTER_TARGET": "elsewhere:1", "NO_PROXY": "example.org"},
     )
 

@@ -79,8 +79,8 @@ Global___AttemptRecord: _TypeAlias = AttemptRecord  # noqa: Y015
 
 @_typing.final
 class PaymentEvent(_message.Message):
-    """PaymentEvent is the payload of "payment.created", "payment.pending", "payment.review", "payment.succeeded",
-    "payment.failed", "payment.canceled" and "payment.manual".
+    """PaymentEvent is the payload of "payment.created", "payment.rerouted", "payment.pending", "payment.review",
+    "payment.succeeded", "payment.failed", "payment.canceled", "payment.manual" and "payment.late_success".
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -93,7 +93,7 @@ class PaymentEvent(_message.Message):
 
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptRecord]:
-        """Its attempts so far."""
+        """The attempts this fact is about, the current one last."""
 
     def __init__(
         self,
@@ -116,18 +116,13 @@ class RefundEvent(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REFUND_FIELD_NUMBER: _builtins.int
-    PAYMENT_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     PAYMENT_OUT_REF_FIELD_NUMBER: _builtins.int
     payment_out_ref: _builtins.str
     """Our reference of the payment at the channel."""
     @_builtins.property
     def refund(self) -> _payment_pb2.Refund:
-        """The refund right after the fact."""
-
-    @_builtins.property
-    def payment(self) -> _payment_pb2.Payment:
-        """The payment it belongs to."""
+        """The refund right after the fact; it names its payment."""
 
     @_builtins.property
     def attempt(self) -> Global___AttemptRecord:
@@ -137,13 +132,12 @@ class RefundEvent(_message.Message):
         self,
         *,
         refund: _payment_pb2.Refund | None = ...,
-        payment: _payment_pb2.Payment | None = ...,
         attempt: Global___AttemptRecord | None = ...,
         payment_out_ref: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "payment", b"payment", "refund", b"refund"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "refund", b"refund"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "payment", b"payment", "payment_out_ref", b"payment_out_ref", "refund", b"refund"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "payment_out_ref", b"payment_out_ref", "refund", b"refund"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -151,29 +145,29 @@ Global___RefundEvent: _TypeAlias = RefundEvent  # noqa: Y015
 
 @_typing.final
 class PayoutEvent(_message.Message):
-    """PayoutEvent is the payload of "payout.created", "payout.succeeded", "payout.failed" and "payout.manual"."""
+    """PayoutEvent is the payload of "payout.created", "payout.review", "payout.rerouted", "payout.succeeded", "payout.failed" and "payout.manual"."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PAYOUT_FIELD_NUMBER: _builtins.int
-    ATTEMPT_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def payout(self) -> _payment_pb2.Payout:
         """The payout right after the fact."""
 
     @_builtins.property
-    def attempt(self) -> Global___AttemptRecord:
-        """The try at the channel; unset when it never got there."""
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptRecord]:
+        """The attempts this fact is about, the current one last; none when it never got to a channel."""
 
     def __init__(
         self,
         *,
         payout: _payment_pb2.Payout | None = ...,
-        attempt: Global___AttemptRecord | None = ...,
+        attempts: _abc.Iterable[Global___AttemptRecord] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "payout", b"payout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payout", b"payout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "payout", b"payout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "payout", b"payout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""What clearing knows and decides, pure."""

@@ -1,0 +1,1 @@
+"""All SQL of clearing. Functions take the connection of the caller's transaction."""

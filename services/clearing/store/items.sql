@@ -1,0 +1,72 @@
+Items, fee plans, channels and requests already made.
+
+-- name: known_subjects
+SELECT subject_id FROM item WHERE subject_id = ANY ($1::text[])
+
+-- name: insert_items
+INSERT INTO item
+    (subject_id, kind, merchant_id, channel_id, out_ref, provider_ref, currency, amount_minor, payment_id,
+     merchant_fee_minor, fee_refundable, plan_ref, business_date, bill_date, occurred_at)
+SELECT subject_id, kind, merchant_id, channel_id, out_ref, provider_ref, currency, amount_minor, payment_id,
+       merchant_fee_minor, fee_refundable, plan_ref, business_date, business_date, occurred_at
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
+            $9::text[], $10::bigint[], $11::boolean[], $12::text[], $13::date[], $14::timestamptz[])
+    AS new (subject_id, kind, merchant_id, channel_id, out_ref, provider_ref, currency, amount_minor, payment_id,
+            merchant_fee_minor, fee_refundable, plan_ref, business_date, occurred_at)
+ON CONFLICT DO NOTHING
+
+-- name: paid_fees
+SELECT payment.subject_id, payment.amount_minor, payment.merchant_fee_minor, payment.fee_refundable,
+       coalesce(sum(refund.amount_minor), 0)::bigint AS refunded_minor
+FROM item AS payment
+LEFT JOIN item AS refund ON refund.payment_id = payment.subject_id AND refund.kind = 'REFUND'
+WHERE payment.subject_id = ANY ($1::text[])
+GROUP BY payment.subject_id
+
+-- name: list_items
+SELECT * FROM item
+WHERE ($1::date IS NULL OR business_date = $1) AND ($2::text = '' OR merchant_id = $2) AND subject_id > $3
+ORDER BY subject_id LIMIT $4
+
+-- name: plans_of
+SELECT * FROM current_fee_plan WHERE merchant_id = ANY ($1::text[])
+
+-- name: get_plan
+SELECT * FROM fee_plan WHERE plan_id = $1
+
+-- name: list_plans
+SELECT * FROM current_fee_plan
+WHERE ($1::text = '' OR merchant_id = $1) AND (merchant_id, effective_from) > ($2::text, $3::date)
+ORDER BY merchant_id, effective_from LIMIT $4
+
+-- name: insert_plan
+INSERT INTO fee_plan
+    (plan_id, merchant_id, effective_from, version, rate_ppm, fixed_minor, payout_fixed_minor, fee_refundable,
+     settle_delay_days, created_at)
+SELECT $1, $2, $3, coalesce(max(version), 0) + 1, $4, $5, $6, $7, $8, $9
+FROM fee_plan WHERE merchant_id = $2 AND effective_from = $3
+
+-- name: put_channels
+INSERT INTO channel (channel_id, provider, zone, cut_off)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::time[]) AS new (channel_id, provider, zone, cut_off)
+ORDER BY channel_id
+ON CONFLICT (channel_id) DO UPDATE
+SET provider = excluded.provider, zone = excluded.zone, cut_off = excluded.cut_off
+WHERE (channel.provider, channel.zone, channel.cut_off) IS DISTINCT FROM
+      (excluded.provider, excluded.zone, excluded.cut_off)
+
+-- name: channels
+SELECT * FROM channel WHERE $1::text[] IS NULL OR channel_id = ANY ($1)
+
+-- name: channels_of_day
+SELECT channel_id FROM channel
+UNION
+SELECT channel_id FROM item WHERE business_date = $1
+ORDER BY channel_id
+
+-- name: claim_request
+INSERT INTO request (request_id, fingerprint, resource_id, created_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING RETURNING true
+
+-- name: get_request
+SELECT fingerprint, resource_id FROM request WHERE request_id = $1

@@ -1,0 +1,1 @@
+"""Facts, figures and what the page says about them, without I/O, clock or chance."""

@@ -1,0 +1,202 @@
+"""The channels of this gateway: built from their rows, guarded by a breaker and a bound, measured."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import date, datetime
+
+import orjson
+import prometheus_client
+from cryptography.fernet import Fernet, MultiFernet
+
+from libs.clock import Clock
+from libs.resilience.breaker import Breaker, BreakerOpen
+from services.gateway.channels import registry
+from services.gateway.channels.http import ChannelHttp
+from services.gateway.domain.channel import (
+    Balance,
+    BillFile,
+    Callback,
+    CallbackAck,
+    ChargeOrder,
+    Connector,
+    Outcome,
+    OutcomeKind,
+    PayoutOrder,
+    RefundOrder,
+)
+from services.gateway.domain.errors import ChannelNotFound
+from services.gateway.store.registry import Registry, StoredChannel
+
+# Calls one channel may have under way; the rest wait, so that a slow channel cannot take every connection.
+IN_FLIGHT_MAX = 64
+SLOW_CALL_S = 3.0
+BREAKER_OPEN_S = 5.0
+REFRESH_INTERVAL_S = 5.0
+CHANNELS_MAX = 1000
+CIRCUIT_OPEN = "CHANNEL_CIRCUIT_OPEN"
+
+calls = prometheus_client.Counter(
+    "channel_calls_total", "Calls of channels.", ["channel", "operation", "outcome"]
+)
+latency = prometheus_client.Histogram(
+    "channel_call_seconds",
+    "Time a channel took.",
+    ["channel", "operation"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10),
+)
+
+
+class FernetSealer:
+    """Seals credentials with the first key; opens with any of them, so that keys can be rotated."""
+
+    def __init__(self, keys: str) -> None:
+        """`keys`: Fernet keys, comma-separated, the newest first."""
+        self._fernet = MultiFernet([Fernet(key.strip()) for key in keys.split(",")])
+
+    def seal(self, credentials: Mapping[str, str]) -> bytes:
+        return self._fernet.encrypt(orjson.dumps(dict(credentials)))
+
+    def unseal(self, sealed: bytes) -> dict[str, str]:
+        credentials: dict[str, str] = orjson.loads(self._fernet.decrypt(sealed))
+        return credentials
+
+
+class _Unknown(Exception):
+    """Carries an UNKNOWN outcome past the breaker, which counts exceptions."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.code)
+        self.outcome = outcome
+
+
+class GuardedConnector:
+    """A connector that leaves a sick channel alone: an order is declined softly, since nothing was sent."""
+
+    def __init__(self, channel_id: str, inner: Connector, breaker: Breaker) -> None:
+        self._channel_id = channel_id
+        self._inner = inner
+        self._breaker = breaker
+        self._in_flight = asyncio.Semaphore(IN_FLIGHT_MAX)
+
+    async def charge(self, order: ChargeOrder) -> Outcome:
+        return await self._guard("charge", lambda: self._inner.charge(order), is_order=True)
+
+    async def query(self, out_ref: str) -> Outcome:
+        return await self._guard("query", lambda: self._inner.query(out_ref))
+
+    async def close(self, out_ref: str) -> Outcome:
+        return await self._guard("close", lambda: self._inner.close(out_ref))
+
+    async def refund(self, order: RefundOrder) -> Outcome:
+        # The same refund number may have been sent before the breaker opened: not sent now is no refusal.
+        return await self._guard("refund", lambda: self._inner.refund(order))
+
+    async def query_refund(self, out_ref: str) -> Outcome:
+        return await self._guard("query_refund", lambda: self._inner.query_refund(out_ref))
+
+    async def payout(self, order: PayoutOrder) -> Outcome:
+        return await self._guard("payout", lambda: self._inner.payout(order))
+
+    async def query_payout(self, out_ref: str) -> Outcome:
+        return await self._guard("query_payout", lambda: self._inner.query_payout(out_ref))
+
+    def parse_callback(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Callback:
+        return self._inner.parse_callback(headers, body, now)
+
+    def acknowledge(self, *, ok: bool, message: str = "") -> CallbackAck:
+        return self._inner.acknowledge(ok=ok, message=message)
+
+    async def fetch_bill(self, business_date: date) -> BillFile:
+        return await self._inner.fetch_bill(business_date)
+
+    async def balance(self) -> Balance:
+        return await self._inner.balance()
+
+    async def _guard(
+        self, operation: str, send: Callable[[], Awaitable[Outcome]], *, is_order: bool = False
+    ) -> Outcome:
+        async def call() -> Outcome:
+            outcome = await send()
+            if outcome.kind is OutcomeKind.UNKNOWN:
+                raise _Unknown(outcome)
+            return outcome
+
+        async with self._in_flight:
+            started_s = time.perf_counter()
+            try:
+                outcome = await self._breaker.call(call, is_failure=_is_unknown)
+            except _Unknown as unknown:
+                outcome = unknown.outcome
+            except BreakerOpen:
+                kind = OutcomeKind.DECLINED_SOFT if is_order else OutcomeKind.UNKNOWN
+                outcome = Outcome(kind=kind, code=CIRCUIT_OPEN)
+        latency.labels(self._channel_id, operation).observe(time.perf_counter() - started_s)
+        calls.labels(self._channel_id, operation, outcome.kind.value).inc()
+        return outcome
+
+
+class Directory:
+    """Every channel's connector, by id."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        sealer: FernetSealer,
+        http: ChannelHttp,
+        clock: Clock,
+        timeout_s: float,
+    ) -> None:
+        self._registry = registry
+        self._sealer = sealer
+        self._http = http
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._built: dict[str, tuple[datetime, GuardedConnector]] = {}
+
+    async def connector(self, channel_id: str) -> Connector:
+        if channel_id not in self._built:
+            await self.refresh()
+        if channel_id not in self._built:
+            raise ChannelNotFound(channel_id=channel_id)
+        return self._built[channel_id][1]
+
+    def forget(self, channel_id: str) -> None:
+        self._built.pop(channel_id, None)
+
+    async def refresh(self) -> None:
+        """Builds what is new or has changed; a changed row must not lose its breaker's memory for nothing."""
+        for stored in await self._registry.list_channels("", CHANNELS_MAX):
+            channel_id = stored.account.channel_id
+            known = self._built.get(channel_id)
+            if known is None or known[0] != stored.updated_at:
+                self._built[channel_id] = (stored.updated_at, self._build(stored))
+
+    async def keep_fresh(self) -> None:
+        """Background loop: notices what other replicas were told."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(REFRESH_INTERVAL_S)
+
+    def _build(self, stored: StoredChannel) -> GuardedConnector:
+        account = stored.account
+        inner = registry.build(
+            account.provider,
+            channel_id=account.channel_id,
+            base_url=account.base_url,
+            credentials=self._sealer.unseal(stored.sealed_credentials),
+            http=self._http,
+            clock=self._clock,
+            new_nonce=lambda: secrets.token_hex(16),
+            timeout_s=self._timeout_s,
+        )
+        breaker = Breaker(
+            account.channel_id, slow_call_s=SLOW_CALL_S, open_s=BREAKER_OPEN_S, clock=self._clock
+        )
+        return GuardedConnector(account.channel_id, inner, breaker)
+
+
+def _is_unknown(error: BaseException) -> bool:
+    return isinstance(error, _Unknown)

@@ -1,0 +1,226 @@
+"""OperationsService: what operators and the platform's own services call."""
+
+from collections.abc import AsyncIterator
+from datetime import date
+from typing import Any, TypeAlias
+
+import grpc
+
+from fisc.common.v1 import money_pb2
+from fisc.gateway.v1 import operations_pb2, operations_pb2_grpc
+from libs.clock import Clock
+from libs.rpc.convert import to_timestamp
+from services.gateway.domain.errors import BusinessDateInvalid
+from services.gateway.domain.merchant import ChannelAccount, Merchant
+from services.gateway.domain.payment import Payment
+from services.gateway.domain.refund import Refund
+from services.gateway.handlers import messages, paging
+from services.gateway.usecases.operations import ChannelAccounts, Inspection, Merchants
+from services.gateway.usecases.payments import Payments
+
+SERVICE_NAME = "fisc.gateway.v1.OperationsService"
+CHUNK_BYTES = 64 * 1024
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class OperationsHandlers(operations_pb2_grpc.OperationsServiceServicer):
+    """Contract ↔ use cases."""
+
+    def __init__(
+        self,
+        *,
+        merchants: Merchants,
+        channels: ChannelAccounts,
+        payments: Payments,
+        inspection: Inspection,
+        clock: Clock,
+    ) -> None:
+        self._merchants = merchants
+        self._channels = channels
+        self._payments = payments
+        self._inspection = inspection
+        self._clock = clock
+
+    def register(self, server: grpc.aio.Server) -> None:
+        operations_pb2_grpc.add_OperationsServiceServicer_to_server(self, server)
+
+    async def CreateMerchant(
+        self, request: operations_pb2.CreateMerchantRequest, context: Context
+    ) -> operations_pb2.CreateMerchantResponse:
+        wanted = request.merchant
+        stored = await self._merchants.create(
+            Merchant(
+                merchant_id=wanted.merchant_id,
+                tenant_id=wanted.tenant_id,
+                display_name=wanted.display_name,
+                currencies=tuple(wanted.currencies),
+                risk_down_allowed=wanted.risk_down_allowed,
+                risk_down_limit_minor=wanted.risk_down_limit_minor,
+                created_at=self._clock.now(),
+            )
+        )
+        return operations_pb2.CreateMerchantResponse(merchant=_merchant(stored))
+
+    async def ListMerchants(
+        self, request: operations_pb2.ListMerchantsRequest, context: Context
+    ) -> operations_pb2.ListMerchantsResponse:
+        page = await self._merchants.page(
+            paging.token(request.page_token), paging.size(request.page_size)
+        )
+        return operations_pb2.ListMerchantsResponse(
+            merchants=[_merchant(merchant) for merchant in page],
+            next_page_token=paging.next_token(page, request.page_size, lambda m: m.merchant_id),
+        )
+
+    async def CreateApiKey(
+        self, request: operations_pb2.CreateApiKeyRequest, context: Context
+    ) -> operations_pb2.CreateApiKeyResponse:
+        key_id, api_key = await self._merchants.create_api_key(
+            request.merchant_id, request.request_id, request.label
+        )
+        return operations_pb2.CreateApiKeyResponse(key_id=key_id, api_key=api_key)
+
+    async def RevokeApiKey(
+        self, request: operations_pb2.RevokeApiKeyRequest, context: Context
+    ) -> operations_pb2.RevokeApiKeyResponse:
+        await self._merchants.revoke_api_key(request.key_id)
+        return operations_pb2.RevokeApiKeyResponse()
+
+    async def UpsertChannelAccount(
+        self, request: operations_pb2.UpsertChannelAccountRequest, context: Context
+    ) -> operations_pb2.UpsertChannelAccountResponse:
+        wanted = request.channel_account
+        account = ChannelAccount(
+            channel_id=wanted.channel_id,
+            provider=wanted.provider,
+            base_url=wanted.base_url,
+            currencies=tuple(wanted.currencies),
+            zone=wanted.zone,
+        )
+        stored = await self._channels.put(account, dict(request.credentials))
+        return operations_pb2.UpsertChannelAccountResponse(
+            channel_account=_channel_account(stored.account, stored.credential_names)
+        )
+
+    async def ListChannelAccounts(
+        self, request: operations_pb2.ListChannelAccountsRequest, context: Context
+    ) -> operations_pb2.ListChannelAccountsResponse:
+        page = await self._channels.page(
+            paging.token(request.page_token), paging.size(request.page_size)
+        )
+        return operations_pb2.ListChannelAccountsResponse(
+            channel_accounts=[
+                _channel_account(stored.account, stored.credential_names) for stored in page
+            ],
+            next_page_token=paging.next_token(
+                page, request.page_size, lambda stored: stored.account.channel_id
+            ),
+        )
+
+    async def FetchBill(
+        self, request: operations_pb2.FetchBillRequest, context: Context
+    ) -> AsyncIterator[operations_pb2.FetchBillResponse]:
+        provider = await self._channels.provider(request.channel_id)
+        bill = await self._channels.fetch_bill(request.channel_id, _day(request.business_date))
+        yield operations_pb2.FetchBillResponse(
+            provider=provider,
+            empty=bill.empty,
+            checked_hash=f"{bill.hash_type}:{bill.hash_value}" if bill.hash_value else "",
+        )
+        for start in range(0, len(bill.content), CHUNK_BYTES):
+            chunk = bill.content[start : start + CHUNK_BYTES]
+            yield operations_pb2.FetchBillResponse(chunk=chunk)
+
+    async def GetChannelBalance(
+        self, request: operations_pb2.GetChannelBalanceRequest, context: Context
+    ) -> operations_pb2.GetChannelBalanceResponse:
+        balance = await self._channels.balance(request.channel_id)
+        return operations_pb2.GetChannelBalanceResponse(
+            available=money_pb2.Money(
+                currency=balance.currency, amount_minor=balance.available_minor
+            )
+        )
+
+    async def GetEvidence(
+        self, request: operations_pb2.GetEvidenceRequest, context: Context
+    ) -> operations_pb2.GetEvidenceResponse:
+        evidence = await self._inspection.evidence(request.subject_id)
+        response = operations_pb2.GetEvidenceResponse(
+            attempts=[messages.attempt(attempt) for attempt in evidence.attempts],
+            history=[
+                operations_pb2.HistoryLine(at=to_timestamp(at), text=text)
+                for at, text in evidence.history
+            ],
+        )
+        subject = evidence.subject
+        if isinstance(subject, Payment):
+            response.payment.CopyFrom(messages.payment(subject))
+        elif isinstance(subject, Refund):
+            response.refund.CopyFrom(messages.refund(subject))
+        else:
+            response.payout.CopyFrom(messages.payout(subject))
+        return response
+
+    async def SearchPayments(
+        self, request: operations_pb2.SearchPaymentsRequest, context: Context
+    ) -> operations_pb2.SearchPaymentsResponse:
+        page = await self._payments.page(
+            request.merchant_id,
+            paging.token(request.page_token),
+            messages.payment_states_named(request.state),
+            "",
+            paging.size(request.page_size),
+        )
+        return operations_pb2.SearchPaymentsResponse(
+            payments=[messages.payment(payment) for payment in page],
+            next_page_token=paging.next_token(page, request.page_size, lambda p: p.payment_id),
+        )
+
+    async def GetBacklog(
+        self, request: operations_pb2.GetBacklogRequest, context: Context
+    ) -> operations_pb2.GetBacklogResponse:
+        lines, events_unpushed = await self._inspection.backlog()
+        now = self._clock.now()
+        return operations_pb2.GetBacklogResponse(
+            lines=[
+                operations_pb2.BacklogLine(
+                    flow=line.flow,
+                    state=line.state,
+                    count=line.count,
+                    oldest_age_s=max(0, int((now - line.oldest_at).total_seconds())),
+                )
+                for line in lines
+            ],
+            events_unpushed=events_unpushed,
+        )
+
+
+def _merchant(merchant: Merchant) -> operations_pb2.Merchant:
+    return operations_pb2.Merchant(
+        merchant_id=merchant.merchant_id,
+        tenant_id=merchant.tenant_id,
+        display_name=merchant.display_name,
+        currencies=merchant.currencies,
+        risk_down_allowed=merchant.risk_down_allowed,
+        risk_down_limit_minor=merchant.risk_down_limit_minor,
+    )
+
+
+def _channel_account(
+    account: ChannelAccount, credential_names: tuple[str, ...]
+) -> operations_pb2.ChannelAccount:
+    return operations_pb2.ChannelAccount(
+        channel_id=account.channel_id,
+        provider=account.provider,
+        base_url=account.base_url,
+        currencies=account.currencies,
+        zone=account.zone,
+        credential_names=credential_names,
+    )
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise BusinessDateInvalid(field="business_date") from None

@@ -1,0 +1,180 @@
+"""PaymentService: what merchants call."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.message import Message
+
+from fisc.gateway.v1 import payment_pb2, payment_pb2_grpc
+from services.gateway.clients.wire import METHOD_NAMES, ROUTINGS
+from services.gateway.handlers import auth, messages, paging
+from services.gateway.usecases.operations import Merchants
+from services.gateway.usecases.payments import PaymentOrder, Payments
+from services.gateway.usecases.payouts import PayoutRequest, Payouts
+from services.gateway.usecases.refunds import RefundOrder, Refunds
+
+SERVICE_NAME = "fisc.gateway.v1.PaymentService"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class PaymentHandlers(payment_pb2_grpc.PaymentServiceServicer):
+    """Contract ↔ use cases."""
+
+    def __init__(
+        self, *, merchants: Merchants, payments: Payments, refunds: Refunds, payouts: Payouts
+    ) -> None:
+        self._merchants = merchants
+        self._payments = payments
+        self._refunds = refunds
+        self._payouts = payouts
+
+    def register(self, server: grpc.aio.Server) -> None:
+        payment_pb2_grpc.add_PaymentServiceServicer_to_server(self, server)
+
+    async def CreatePayment(
+        self, request: payment_pb2.CreatePaymentRequest, context: Context
+    ) -> payment_pb2.CreatePaymentResponse:
+        merchant = await auth.merchant_of(context, self._merchants)
+        payment = await self._payments.create(merchant, _payment_order(request))
+        return payment_pb2.CreatePaymentResponse(payment=messages.payment(payment))
+
+    async def GetPayment(
+        self, request: payment_pb2.GetPaymentRequest, context: Context
+    ) -> payment_pb2.GetPaymentResponse:
+        merchant = await auth.merchant_of(context, self._merchants)
+        payment = await self._payments.get(merchant.merchant_id, request.payment_id)
+        return payment_pb2.GetPaymentResponse(payment=messages.payment(payment))
+
+    async def ListPayments(
+        self, request: payment_pb2.ListPaymentsRequest, context: Context
+    ) -> payment_pb2.ListPaymentsResponse:
+        merchant = await auth.merchant_of(context, self._merchants)
+        page = await self._payments.page(
+            merchant.merchant_id,
+            paging.token(request.page_token),
+            messages.payment_states_named(request.state),
+            request.order_ref,
+            paging.size(request.page_size),
+        )
+        return payment_pb2.ListPaymentsResponse(
+            payments=[messages.payment(payment) for payment in page],
+            next_page_token=paging.next_token(page, request.page_size, lambda p: p.payment_id),
+        )
+
+    async def CancelPayment(
+        self, request: payment_pb2.CancelPaymentRequest, context: Context
+    ) -> payment_pb2.CancelPaymentResponse:
+        merchant = await auth.merchant_of(context, self._merchants)
+        payment = await self._payments.cancel(merchant.merchant_id, request.payment_id)
+        return payment_pb2.CancelPaymentResponse(payment=messages.payment(payment))
+
+    async def WatchPayment(
+        self, request: payment_pb2.WatchPaymentRequest, context: Context
+    ) -> AsyncIterator[payment_pb2.WatchPaymentResponse]:
+        merchant = await auth.merchant_of(context, self._merchants)
+        async for payment in self._payments.watch(merchant.merchant_id, request.payment_id):
+            yield payment_pb2.WatchPaymentResponse(payment=messages.payment(payment))
+
+    async def CreateRefund(
+        self, request: payment_pb2.CreateRefundRequest, context: Context
+    ) -> payment_pb2.CreateRefundResponse:
+        merchant = await auth.merchant_of(context, self._merchants)
+        order = RefundOrder(
+            request_id=request.request_id,
+            fingerprint=_fingerprint(request),
+            payment_id=request.payment_id,
+            amount_minor=request.amount.amount_minor,
+            currency=request.amount.currency,
+            note=request.note,
+        )
+        refund = await self._refunds.create(merchant.merchant_id, order)
+        return payment_pb2.CreateRefundResponse(refund=messages.refund(refund))
+
+    async def GetRefund(
+        self, request: payment_pb2.GetRefundRequest, context: Context
+    ) -> payment_pb2.GetRefundResponse:
+        merchant = await auth.merchant_of(context, self._merchants)
+        refund = await self._refunds.get(merchant.merchant_id, request.refund_id)
+        return payment_pb2.GetRefundResponse(refund=messages.refund(refund))
+
+    async def ListRefunds(
+        self, request: payment_pb2.ListRefundsRequest, context: Context
+    ) -> payment_pb2.ListRefundsResponse:
+        merchant = await auth.merchant_of(context, self._merchants)
+        page = await self._refunds.page(
+            merchant.merchant_id,
+            paging.token(request.page_token),
+            request.payment_id,
+            paging.size(request.page_size),
+        )
+        return payment_pb2.ListRefundsResponse(
+            refunds=[messages.refund(refund) for refund in page],
+            next_page_token=paging.next_token(page, request.page_size, lambda r: r.refund_id),
+        )
+
+    async def CreatePayout(
+        self, request: payment_pb2.CreatePayoutRequest, context: Context
+    ) -> payment_pb2.CreatePayoutResponse:
+        merchant = await auth.merchant_of(context, self._merchants)
+        payout = await self._payouts.create(merchant, _payout_request(request))
+        return payment_pb2.CreatePayoutResponse(payout=messages.payout(payout))
+
+    async def GetPayout(
+        self, request: payment_pb2.GetPayoutRequest, context: Context
+    ) -> payment_pb2.GetPayoutResponse:
+        merchant = await auth.merchant_of(context, self._merchants)
+        payout = await self._payouts.get(merchant.merchant_id, request.payout_id)
+        return payment_pb2.GetPayoutResponse(payout=messages.payout(payout))
+
+    async def ListPayouts(
+        self, request: payment_pb2.ListPayoutsRequest, context: Context
+    ) -> payment_pb2.ListPayoutsResponse:
+        merchant = await auth.merchant_of(context, self._merchants)
+        page = await self._payouts.page(
+            merchant.merchant_id, paging.token(request.page_token), paging.size(request.page_size)
+        )
+        return payment_pb2.ListPayoutsResponse(
+            payouts=[messages.payout(payout) for payout in page],
+            next_page_token=paging.next_token(page, request.page_size, lambda p: p.payout_id),
+        )
+
+
+def _payment_order(request: payment_pb2.CreatePaymentRequest) -> PaymentOrder:
+    return PaymentOrder(
+        request_id=request.request_id,
+        fingerprint=_fingerprint(request),
+        amount_minor=request.amount.amount_minor,
+        currency=request.amount.currency,
+        method=METHOD_NAMES[request.method],
+        order_ref=request.order_ref,
+        description=request.description,
+        customer_id=request.payer.customer_id,
+        payer_token=request.payer.payer_token,
+        ip=request.payer.ip,
+        country=request.payer.country,
+        device_id=request.payer.device_id,
+        routing=ROUTINGS[request.routing],
+        channel_ids=tuple(request.channel_ids),
+        expires_in_s=request.expires_in_s,
+    )
+
+
+def _payout_request(request: payment_pb2.CreatePayoutRequest) -> PayoutRequest:
+    return PayoutRequest(
+        request_id=request.request_id,
+        fingerprint=_fingerprint(request),
+        amount_minor=request.amount.amount_minor,
+        currency=request.amount.currency,
+        payee_account=request.payee.account,
+        payee_name=request.payee.name,
+        payee_bank_code=request.payee.bank_code,
+        description=request.description,
+        routing=ROUTINGS[request.routing],
+    )
+
+
+def _fingerprint(request: Message) -> str:
+    """Hash of everything a request says: the same request_id must always come with the same."""
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()

@@ -1,0 +1,93 @@
+"""Channels' notifications: kept raw, verified, then told to the saga they belong to."""
+
+from collections.abc import Mapping
+
+import prometheus_client
+
+from libs.clock import Clock
+from services.gateway.domain import saga
+from services.gateway.domain.channel import Callback, CallbackAck, CallbackRejected, OutcomeKind
+from services.gateway.domain.payment import Payment
+from services.gateway.domain.refund import Refund
+from services.gateway.domain.saga import Answered, Attempt, AttemptState
+from services.gateway.store.registry import Registry
+from services.gateway.store.sagas import SagaStore
+from services.gateway.usecases.driver import Driver
+from services.gateway.usecases.ports import Channels
+
+received = prometheus_client.Counter(
+    "callbacks_total", "Notifications of channels.", ["channel", "result"]
+)
+
+
+class Callbacks:
+    """What happens to a notification."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        store: SagaStore,
+        channels: Channels,
+        payments: Driver[Payment],
+        refunds: Driver[Refund],
+        clock: Clock,
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._channels = channels
+        self._payments = payments
+        self._refunds = refunds
+        self._clock = clock
+
+    async def receive(
+        self, channel_id: str, headers: Mapping[str, str], body: bytes
+    ) -> CallbackAck:
+        """Applies a notification once and answers as its channel wants.
+
+        Raises ChannelNotFound. A forged or malformed one is kept, counted and refused.
+        """
+        connector = await self._channels.connector(channel_id)
+        now = self._clock.now()
+        inbox_id = await self._registry.receive_callback(channel_id, headers, body, now)
+        try:
+            callback = connector.parse_callback(headers, body, now)
+        except CallbackRejected as error:
+            await self._settle(inbox_id, channel_id, "", "", error.reason)
+            return connector.acknowledge(ok=False, message=error.message)
+        result = await self._apply(channel_id, callback)
+        await self._settle(inbox_id, channel_id, callback.event_id, callback.out_ref, result)
+        return connector.acknowledge(ok=result != "UNKNOWN_ORDER", message=result)
+
+    async def _apply(self, channel_id: str, callback: Callback) -> str:
+        if await self._registry.is_callback_applied(channel_id, callback.event_id):
+            return "DUPLICATE"
+        attempt = await self._store.find_attempt(channel_id, callback.out_ref)
+        if attempt is None:
+            return "UNKNOWN_ORDER"
+        if callback.kind == "refund":
+            signal = Answered(outcome=callback.outcome, attempt_number=attempt.number)
+            await self._refunds.tell(attempt.subject_id, signal)
+        else:
+            await self._payments.tell(
+                attempt.subject_id, await self._payment_signal(attempt, callback)
+            )
+        return "APPLIED"
+
+    async def _payment_signal(self, attempt: Attempt, callback: Callback) -> saga.Signal:
+        answered = Answered(outcome=callback.outcome, attempt_number=attempt.number)
+        if callback.outcome.kind is not OutcomeKind.SUCCEEDED:
+            return answered
+        latest = await self._store.attempts_of(attempt.subject_id)
+        is_earlier = latest[-1].number != attempt.number
+        if is_earlier and attempt.state is not AttemptState.SUCCEEDED:
+            return saga.LateSuccess(attempt=saga.record(attempt, answered, self._clock.now()))
+        return answered
+
+    async def _settle(
+        self, inbox_id: int, channel_id: str, event_id: str, out_ref: str, result: str
+    ) -> None:
+        await self._registry.settle_callback(
+            inbox_id, event_id=event_id, out_ref=out_ref, result=result
+        )
+        received.labels(channel_id, result).inc()

@@ -1,0 +1,284 @@
+"""What operators and the platform's own services want: merchants, keys, channel contracts, bills, balances, evidence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Protocol
+
+from libs.clock import Clock
+from libs.ids import IdSource
+from libs.money import is_currency
+from services.gateway.domain import merchant as merchants
+from services.gateway.domain.channel import Balance, BillFile
+from services.gateway.domain.errors import (
+    ApiKeyInvalid,
+    ApiKeyNotFound,
+    ChannelNotFound,
+    MerchantExistsDifferently,
+    MerchantNotFound,
+    RequestIdReused,
+    SubjectNotFound,
+    UnknownCurrency,
+)
+from services.gateway.domain.merchant import ChannelAccount, Merchant
+from services.gateway.domain.payment import Payment
+from services.gateway.domain.payout import Payout
+from services.gateway.domain.refund import Refund
+from services.gateway.domain.saga import Attempt
+from services.gateway.store.registry import Registry, StoredChannel
+from services.gateway.store.sagas import BacklogLine, SagaStore
+from services.gateway.usecases.ports import Channels, Ledger, LedgerAccount, Sealer
+
+# A revoked key may still pass for this long; every call would cost a query otherwise.
+KEY_CACHE_S = 5.0
+CHANNELS_MAX = 1000
+PUSH_CONSUMERS = ("push-account", "push-router", "push-risk")
+
+
+class Secrets(Protocol):
+    def token(self) -> str:
+        """256 bits of chance, without dots."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything known of one subject."""
+
+    subject: Payment | Refund | Payout
+    attempts: tuple[Attempt, ...]
+    history: list[tuple[datetime, str]]
+
+
+class Merchants:
+    """Who may use the gateway."""
+
+    def __init__(
+        self, *, registry: Registry, ledger: Ledger, clock: Clock, ids: IdSource, secrets: Secrets
+    ) -> None:
+        self._registry = registry
+        self._ledger = ledger
+        self._clock = clock
+        self._ids = ids
+        self._secrets = secrets
+        self._known: dict[str, tuple[float, str, Merchant]] = {}
+
+    async def create(self, wanted: Merchant) -> Merchant:
+        """Opens the ledger accounts, then registers. Idempotent. Raises UnknownCurrency, MerchantExistsDifferently."""
+        for currency in wanted.currencies:
+            if not is_currency(currency):
+                raise UnknownCurrency(field="merchant.currencies", currency=currency)
+        merchant_id = wanted.merchant_id or self._ids.new("mer")
+        await self._ledger.open_accounts(_merchant_accounts(merchant_id, wanted))
+        stored = await self._registry.add_merchant(
+            Merchant(
+                merchant_id=merchant_id,
+                tenant_id=wanted.tenant_id,
+                display_name=wanted.display_name,
+                currencies=wanted.currencies,
+                risk_down_allowed=wanted.risk_down_allowed,
+                risk_down_limit_minor=wanted.risk_down_limit_minor,
+                created_at=self._clock.now(),
+            )
+        )
+        if (stored.display_name, stored.currencies) != (wanted.display_name, wanted.currencies):
+            raise MerchantExistsDifferently(field="merchant.merchant_id")
+        return stored
+
+    async def page(self, after: str, limit: int) -> list[Merchant]:
+        """By id."""
+        return await self._registry.list_merchants(after, limit)
+
+    async def create_api_key(
+        self, merchant_id: str, request_id: str, label: str
+    ) -> tuple[str, str]:
+        """(key_id, key). Raises MerchantNotFound, and RequestIdReused since a key is shown only once."""
+        if await self._registry.get_merchant(merchant_id) is None:
+            raise MerchantNotFound(field="merchant_id")
+        key_id = self._ids.new("key")
+        secret = self._secrets.token()
+        is_new = await self._registry.add_api_key(
+            key_id=key_id,
+            merchant_id=merchant_id,
+            request_id=request_id,
+            label=label,
+            secret_hash=merchants.secret_hash(secret),
+            now=self._clock.now(),
+        )
+        if not is_new:
+            raise RequestIdReused("this request_id made a key before", field="request_id")
+        return key_id, merchants.compose_api_key(key_id, secret)
+
+    async def revoke_api_key(self, key_id: str) -> None:
+        """Idempotent. Raises ApiKeyNotFound."""
+        if not await self._registry.revoke_api_key(key_id, self._clock.now()):
+            raise ApiKeyNotFound(field="key_id")
+        self._known.pop(key_id, None)
+
+    async def authenticate(self, api_key: str) -> Merchant:
+        """The merchant behind a key. Raises ApiKeyInvalid, which does not say what was wrong."""
+        parsed = merchants.parse_api_key(api_key)
+        if parsed is None:
+            raise ApiKeyInvalid
+        key_id, secret = parsed
+        known = self._known.get(key_id)
+        if known is None or known[0] < self._clock.monotonic():
+            known = await self._look_up(key_id)
+        if not merchants.is_secret(secret, known[1]):
+            raise ApiKeyInvalid
+        return known[2]
+
+    async def _look_up(self, key_id: str) -> tuple[float, str, Merchant]:
+        stored = await self._registry.get_api_key(key_id)
+        merchant = await self._registry.get_merchant(stored[0]) if stored else None
+        if stored is None or merchant is None:
+            self._known.pop(key_id, None)
+            raise ApiKeyInvalid
+        known = (self._clock.monotonic() + KEY_CACHE_S, stored[1], merchant)
+        self._known[key_id] = known
+        return known
+
+
+class ChannelAccounts:
+    """How channels are reached, and what they say of themselves."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        ledger: Ledger,
+        channels: Channels,
+        sealer: Sealer,
+        clock: Clock,
+    ) -> None:
+        self._registry = registry
+        self._ledger = ledger
+        self._channels = channels
+        self._sealer = sealer
+        self._clock = clock
+
+    async def put(self, account: ChannelAccount, credentials: Mapping[str, str]) -> StoredChannel:
+        """Opens the ledger accounts, then stores. Idempotent. Raises UnknownCurrency."""
+        for currency in account.currencies:
+            if not is_currency(currency):
+                raise UnknownCurrency(field="channel_account.currencies", currency=currency)
+        await self._ledger.open_accounts(_channel_accounts(account))
+        names = tuple(sorted(credentials))
+        sealed, now = self._sealer.seal(credentials), self._clock.now()
+        await self._registry.put_channel(account, names, sealed, now)
+        self._channels.forget(account.channel_id)
+        return StoredChannel(
+            account=account, credential_names=names, sealed_credentials=sealed, updated_at=now
+        )
+
+    async def page(self, after: str, limit: int) -> list[StoredChannel]:
+        """By id."""
+        return await self._registry.list_channels(after, limit)
+
+    async def provider(self, channel_id: str) -> str:
+        """Names the format of the channel's bills. Raises ChannelNotFound."""
+        for stored in await self._registry.list_channels("", CHANNELS_MAX):
+            if stored.account.channel_id == channel_id:
+                return stored.account.provider
+        raise ChannelNotFound(field="channel_id", channel_id=channel_id)
+
+    async def fetch_bill(self, channel_id: str, business_date: date) -> BillFile:
+        """Raises ChannelNotFound and the connector's own errors."""
+        connector = await self._channels.connector(channel_id)
+        return await connector.fetch_bill(business_date)
+
+    async def balance(self, channel_id: str) -> Balance:
+        """Raises ChannelNotFound and the connector's own errors."""
+        connector = await self._channels.connector(channel_id)
+        return await connector.balance()
+
+
+class Inspection:
+    """What is known, for people who look into something."""
+
+    def __init__(self, *, registry: Registry, store: SagaStore) -> None:
+        self._registry = registry
+        self._store = store
+
+    async def evidence(self, subject_id: str) -> Evidence:
+        """Raises SubjectNotFound."""
+        loaded = await self._load(subject_id)
+        if loaded is None:
+            raise SubjectNotFound(field="subject_id")
+        subject, attempts = loaded
+        lines = [(at, f"told: {kind}") for at, kind in await self._store.history(subject_id)]
+        for attempt in attempts:
+            lines += _words(attempt)
+            callbacks = await self._registry.callbacks_of(attempt.channel_id, attempt.out_ref)
+            lines += [
+                (at, f"{attempt.channel_id} notified us: {result}") for at, result in callbacks
+            ]
+        return Evidence(subject=subject, attempts=attempts, history=sorted(lines))
+
+    async def _load(
+        self, subject_id: str
+    ) -> tuple[Payment | Refund | Payout, tuple[Attempt, ...]] | None:
+        match subject_id.partition("_")[0]:
+            case "pay":
+                return await self._store.payments.load(subject_id)
+            case "ref":
+                return await self._store.refunds.load(subject_id)
+            case "pout":
+                return await self._store.payouts.load(subject_id)
+            case _:
+                return None
+
+    async def backlog(self) -> tuple[list[BacklogLine], int]:
+        """What has not ended, and how many events wait to be pushed."""
+        return await self._store.backlog(), await self._registry.count_unpushed(PUSH_CONSUMERS)
+
+
+def _words(attempt: Attempt) -> list[tuple[datetime, str]]:
+    """An attempt's history, for a person."""
+    name = f"attempt {attempt.number} at {attempt.channel_id}"
+    lines = [(attempt.sent_at, f"{name}: sent as {attempt.out_ref}")]
+    if attempt.answered_at is not None:
+        code = f" ({attempt.code})" if attempt.code else ""
+        lines.append((attempt.answered_at, f"{name}: answered, now {attempt.state}{code}"))
+    return lines
+
+
+def _merchant_accounts(merchant_id: str, merchant: Merchant) -> list[LedgerAccount]:
+    return [
+        LedgerAccount(
+            account_id=account_of(merchant_id, currency),
+            owner_id=merchant_id,
+            role=role,
+            currency=currency,
+            display_name=f"{merchant.display_name} {label} {currency}",
+        )
+        for currency in merchant.currencies
+        for account_of, role, label in (
+            (merchants.available_account, "MERCHANT_AVAILABLE", "available"),
+            (merchants.pending_account, "MERCHANT_PENDING", "pending"),
+        )
+    ]
+
+
+def _channel_accounts(account: ChannelAccount) -> list[LedgerAccount]:
+    receivables = [
+        LedgerAccount(
+            account_id=merchants.receivable_account(account.channel_id, currency),
+            owner_id=account.channel_id,
+            role="CHANNEL_RECEIVABLE",
+            currency=currency,
+            display_name=f"{account.channel_id} receivable {currency}",
+        )
+        for currency in account.currencies
+    ]
+    transits = [
+        LedgerAccount(
+            account_id=merchants.payout_transit_account(currency),
+            owner_id="",
+            role="IN_TRANSIT",
+            currency=currency,
+            display_name=f"payouts in transit {currency}",
+        )
+        for currency in account.currencies
+    ]
+    return receivables + transits

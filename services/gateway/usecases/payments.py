@@ -1,0 +1,212 @@
+"""Payments: take, read, list, cancel, watch."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from libs.clock import Clock
+from libs.errors import ErrorKind, FiscError
+from libs.ids import IdSource
+from libs.money import is_currency
+from services.gateway.domain import payment as payments
+from services.gateway.domain import saga
+from services.gateway.domain.errors import (
+    CurrencyNotEnabled,
+    PaymentNotFound,
+    RequestIdReused,
+    UnknownCurrency,
+)
+from services.gateway.domain.merchant import Merchant
+from services.gateway.domain.payment import Payment, PaymentState, Verdicts
+from services.gateway.domain.saga import Plan
+from services.gateway.store.sagas import SagaTable
+from services.gateway.usecases.driver import Driver, Drives
+from services.gateway.usecases.ports import Risk, RiskQuery, RiskVerdict, RouteQuery, Router
+
+WATCH_INTERVAL_S = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentOrder:
+    """What a merchant asks for, validated in form."""
+
+    request_id: str
+    fingerprint: str
+    amount_minor: int
+    currency: str
+    method: str
+    order_ref: str
+    description: str
+    customer_id: str
+    payer_token: str
+    ip: str
+    country: str
+    device_id: str
+    routing: str
+    channel_ids: tuple[str, ...]
+    expires_in_s: int
+
+
+class Payments:
+    """The payment use cases of all merchants."""
+
+    def __init__(
+        self,
+        *,
+        driver: Driver[Payment],
+        drives: Drives,
+        table: SagaTable[Payment],
+        risk: Risk,
+        router: Router,
+        clock: Clock,
+        ids: IdSource,
+    ) -> None:
+        self._driver = driver
+        self._drives = drives
+        self._table = table
+        self._risk = risk
+        self._router = router
+        self._clock = clock
+        self._ids = ids
+
+    async def create(self, merchant: Merchant, order: PaymentOrder) -> Payment:
+        """Takes a payment; idempotent by (merchant, request_id).
+
+        Answers with the outcome if it comes in the caller's time, else with the payment as it stands. Raises UnknownCurrency,
+        CurrencyNotEnabled, RequestIdReused, and Overloaded before anything is written.
+        """
+        check_currency(merchant, order.currency)
+        evaluation_id = f"{merchant.merchant_id}:{order.request_id}"
+        async with asyncio.TaskGroup() as group:
+            judging = group.create_task(self._judge(merchant, order, evaluation_id))
+            routing = group.create_task(self._plan(merchant, order, evaluation_id))
+        verdict, plan = judging.result(), routing.result()
+        now = self._clock.now()
+        draft = self._draft(merchant, order, evaluation_id)
+        step = payments.open_payment(
+            draft, Verdicts(risk=verdict.verdict, case_id=verdict.case_id, plan=plan), now
+        )
+        stored = await self._driver.create(step)
+        if stored.payment_id != step.subject.payment_id:
+            if stored.fingerprint != order.fingerprint:
+                raise RequestIdReused(field="request_id", payment_id=stored.payment_id)
+            return stored
+        if step.command is None:
+            return stored
+        task = self._drives.start(self._driver.drive(step))
+        ended = await self._drives.wait(task)
+        return ended or await self.get(merchant.merchant_id, stored.payment_id)
+
+    async def get(self, merchant_id: str, payment_id: str) -> Payment:
+        """Raises PaymentNotFound, also for another merchant's payment."""
+        loaded = await self._table.load(payment_id)
+        if loaded is None or loaded[0].merchant_id != merchant_id:
+            raise PaymentNotFound(field="payment_id")
+        return loaded[0]
+
+    async def page(
+        self, merchant_id: str, before: str, states: list[str], order_ref: str, limit: int
+    ) -> list[Payment]:
+        """Newest first; an empty merchant_id means all merchants."""
+        return await self._table.page(merchant_id, before, states, order_ref, limit)
+
+    async def cancel(self, merchant_id: str, payment_id: str) -> Payment:
+        """Asks to stop; idempotent. Raises PaymentNotFound, PaymentNotCancelable."""
+        await self.get(merchant_id, payment_id)
+        task = self._drives.start(self._driver.tell(payment_id, saga.CancelRequested()))
+        await self._drives.wait(task)
+        if task.done() and isinstance(error := task.exception(), FiscError):
+            raise error
+        return await self.get(merchant_id, payment_id)
+
+    async def watch(self, merchant_id: str, payment_id: str) -> AsyncIterator[Payment]:
+        """The payment now and after each change, until it has ended. Raises PaymentNotFound."""
+        seen_version = 0
+        while True:
+            payment = await self.get(merchant_id, payment_id)
+            if payment.version > seen_version:
+                seen_version = payment.version
+                yield payment
+            if payment.state in payments.ENDED:
+                return
+            await asyncio.sleep(WATCH_INTERVAL_S)
+
+    async def _judge(
+        self, merchant: Merchant, order: PaymentOrder, evaluation_id: str
+    ) -> RiskVerdict:
+        query = RiskQuery(
+            evaluation_id=evaluation_id,
+            merchant_id=merchant.merchant_id,
+            operation="PAYMENT",
+            amount_minor=order.amount_minor,
+            currency=order.currency,
+            method=order.method,
+            customer_id=order.customer_id,
+            ip=order.ip,
+            country=order.country,
+            device_id=order.device_id,
+            payer_token=order.payer_token,
+        )
+        return await judge(self._risk, merchant, query)
+
+    async def _plan(self, merchant: Merchant, order: PaymentOrder, route_key: str) -> Plan:
+        return await self._router.route(
+            RouteQuery(
+                route_key=route_key,
+                merchant_id=merchant.merchant_id,
+                operation="PAYMENT",
+                amount_minor=order.amount_minor,
+                currency=order.currency,
+                method=order.method,
+                routing=order.routing,
+                allowed_channel_ids=order.channel_ids,
+            )
+        )
+
+    def _draft(self, merchant: Merchant, order: PaymentOrder, evaluation_id: str) -> Payment:
+        now = self._clock.now()
+        lifetime = timedelta(seconds=order.expires_in_s or payments.EXPIRES_DEFAULT_S)
+        return Payment(
+            payment_id=self._ids.new("pay"),
+            merchant_id=merchant.merchant_id,
+            request_id=order.request_id,
+            fingerprint=order.fingerprint,
+            order_ref=order.order_ref,
+            description=order.description,
+            amount_minor=order.amount_minor,
+            currency=order.currency,
+            method=order.method,
+            payer_token=order.payer_token,
+            state=PaymentState.SENT,
+            evaluation_id=evaluation_id,
+            plan=(),
+            created_at=now,
+            updated_at=now,
+            expires_at=now + lifetime,
+            hard_deadline_at=payments.hard_deadline(now + lifetime),
+            next_run_at=None,
+        )
+
+
+def check_currency(merchant: Merchant, currency: str) -> None:
+    """Raises UnknownCurrency or CurrencyNotEnabled."""
+    if not is_currency(currency):
+        raise UnknownCurrency(field="amount.currency", currency=currency)
+    if currency not in merchant.currencies:
+        raise CurrencyNotEnabled(field="amount.currency", currency=currency)
+
+
+async def judge(risk: Risk, merchant: Merchant, query: RiskQuery) -> RiskVerdict:
+    """Risk's word, or the merchant's own policy while risk cannot be asked."""
+    try:
+        return await risk.evaluate(query)
+    except FiscError as error:
+        if error.kind not in {ErrorKind.UNAVAILABLE, ErrorKind.INTERNAL}:
+            raise
+        may_pass = (
+            merchant.risk_down_allowed and query.amount_minor <= merchant.risk_down_limit_minor
+        )
+        if may_pass:
+            return RiskVerdict(verdict="ALLOW")
+        raise

@@ -1,0 +1,134 @@
+"""Payouts: send, read, list."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+from libs.clock import Clock
+from libs.ids import IdSource
+from services.gateway.domain import payout as payouts
+from services.gateway.domain import saga
+from services.gateway.domain.errors import PayoutNotFound, RequestIdReused
+from services.gateway.domain.merchant import Merchant
+from services.gateway.domain.payout import Payout, PayoutState
+from services.gateway.store.sagas import SagaTable
+from services.gateway.usecases.driver import Driver, Drives
+from services.gateway.usecases.payments import check_currency, judge
+from services.gateway.usecases.ports import Risk, RiskQuery, RouteQuery, Router
+
+METHOD = "BANK_TRANSFER"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutRequest:
+    """What a merchant asks for, validated in form."""
+
+    request_id: str
+    fingerprint: str
+    amount_minor: int
+    currency: str
+    payee_account: str
+    payee_name: str
+    payee_bank_code: str
+    description: str
+    routing: str
+
+
+class Payouts:
+    """The payout use cases of all merchants."""
+
+    def __init__(
+        self,
+        *,
+        driver: Driver[Payout],
+        drives: Drives,
+        table: SagaTable[Payout],
+        risk: Risk,
+        router: Router,
+        clock: Clock,
+        ids: IdSource,
+    ) -> None:
+        self._driver = driver
+        self._drives = drives
+        self._table = table
+        self._risk = risk
+        self._router = router
+        self._clock = clock
+        self._ids = ids
+
+    async def create(self, merchant: Merchant, request: PayoutRequest) -> Payout:
+        """Holds the money and sends it; idempotent by (merchant, request_id).
+
+        Raises UnknownCurrency, CurrencyNotEnabled, RequestIdReused.
+        """
+        check_currency(merchant, request.currency)
+        evaluation_id = f"{merchant.merchant_id}:payout:{request.request_id}"
+        risk_query = RiskQuery(
+            evaluation_id=evaluation_id,
+            merchant_id=merchant.merchant_id,
+            operation="PAYOUT",
+            amount_minor=request.amount_minor,
+            currency=request.currency,
+            method=METHOD,
+            payee_account=request.payee_account,
+        )
+        route_query = RouteQuery(
+            route_key=evaluation_id,
+            merchant_id=merchant.merchant_id,
+            operation="PAYOUT",
+            amount_minor=request.amount_minor,
+            currency=request.currency,
+            method=METHOD,
+            routing=request.routing,
+        )
+        async with asyncio.TaskGroup() as group:
+            judging = group.create_task(judge(self._risk, merchant, risk_query))
+            routing = group.create_task(self._router.route(route_query))
+        verdict = judging.result()
+        draft = self._draft(merchant.merchant_id, request, evaluation_id)
+        step = payouts.open_payout(
+            draft, verdict.verdict, verdict.case_id, routing.result(), self._clock.now()
+        )
+        stored = await self._driver.create(step)
+        if stored.payout_id != draft.payout_id:
+            if stored.fingerprint != request.fingerprint:
+                raise RequestIdReused(field="request_id", payout_id=stored.payout_id)
+            return stored
+        if step.command is None:
+            return stored
+        task = self._drives.start(self._driver.drive(step))
+        ended = await self._drives.wait(task)
+        return ended or await self.get(merchant.merchant_id, stored.payout_id)
+
+    async def get(self, merchant_id: str, payout_id: str) -> Payout:
+        """Raises PayoutNotFound, also for another merchant's payout."""
+        loaded = await self._table.load(payout_id)
+        if loaded is None or loaded[0].merchant_id != merchant_id:
+            raise PayoutNotFound(field="payout_id")
+        return loaded[0]
+
+    async def page(self, merchant_id: str, before: str, limit: int) -> list[Payout]:
+        """Newest first."""
+        return await self._table.page(merchant_id, before, limit)
+
+    def _draft(self, merchant_id: str, request: PayoutRequest, evaluation_id: str) -> Payout:
+        now = self._clock.now()
+        return Payout(
+            payout_id=self._ids.new("pout"),
+            merchant_id=merchant_id,
+            request_id=request.request_id,
+            fingerprint=request.fingerprint,
+            amount_minor=request.amount_minor,
+            currency=request.currency,
+            payee_account=request.payee_account,
+            payee_name=request.payee_name,
+            payee_bank_code=request.payee_bank_code,
+            description=request.description,
+            state=PayoutState.HOLDING,
+            evaluation_id=evaluation_id,
+            plan=(),
+            created_at=now,
+            updated_at=now,
+            hard_deadline_at=now + timedelta(seconds=saga.HARD_DEADLINE_S),
+            next_run_at=None,
+        )

@@ -1,0 +1,167 @@
+"""Carries out what the flows command: the only place where a saga touches the outside."""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeAlias
+
+from libs.clock import Clock
+from libs.errors import ErrorKind, FiscError
+from services.gateway.domain import merchant, saga
+from services.gateway.domain.channel import (
+    ChannelUnsupported,
+    ChargeOrder,
+    Connector,
+    Outcome,
+    OutcomeKind,
+    PayoutOrder,
+    RefundOrder,
+)
+from services.gateway.domain.errors import ChannelNotFound
+from services.gateway.domain.payment import Payment
+from services.gateway.domain.payout import Payout
+from services.gateway.domain.refund import Refund
+from services.gateway.domain.saga import Answered, Attempt, Command, Signal
+from services.gateway.usecases.ports import Channels, HoldOrder, Ledger, Risk
+
+# Channels refuse orders that expire at once.
+CHANNEL_EXPIRY_MIN = timedelta(minutes=1)
+
+
+class PaymentPerformer:
+    """Charges, asks and closes."""
+
+    def __init__(self, channels: Channels, risk: Risk, clock: Clock, notify_base_url: str) -> None:
+        self._channels = channels
+        self._risk = risk
+        self._clock = clock
+        self._notify_base_url = notify_base_url
+
+    async def __call__(self, command: Command, subject: Payment, attempt: Attempt | None) -> Signal:
+        if command is Command.REVIEW:
+            return await _ask_risk(self._risk, subject.case_id)
+        assert attempt is not None  # noqa: S101 - only REVIEW comes without one
+        match command:
+            case Command.ORDER:
+                expires_at = max(subject.expires_at, self._clock.now() + CHANNEL_EXPIRY_MIN)
+                order = ChargeOrder(
+                    out_ref=attempt.out_ref,
+                    amount_minor=subject.amount_minor,
+                    currency=subject.currency,
+                    method=subject.method,
+                    description=subject.description or subject.order_ref or subject.payment_id,
+                    notify_url=f"{self._notify_base_url}/callbacks/{attempt.channel_id}",
+                    expires_at=expires_at,
+                    payer_token=subject.payer_token,
+                )
+                return await _order(self._channels, attempt, lambda to: to.charge(order))
+            case Command.QUERY:
+                return await _ask(self._channels, attempt, lambda to: to.query(attempt.out_ref))
+            case Command.CLOSE:
+                return await _ask(self._channels, attempt, lambda to: to.close(attempt.out_ref))
+            case _:
+                raise AssertionError(f"a payment knows no {command}")
+
+
+class RefundPerformer:
+    """Refunds and asks."""
+
+    def __init__(self, channels: Channels, notify_base_url: str) -> None:
+        self._channels = channels
+        self._notify_base_url = notify_base_url
+
+    async def __call__(self, command: Command, subject: Refund, attempt: Attempt | None) -> Signal:
+        assert attempt is not None  # noqa: S101 - a refund is born with its attempt
+        if command is Command.QUERY:
+            return await _ask(self._channels, attempt, lambda to: to.query_refund(attempt.out_ref))
+        order = RefundOrder(
+            out_ref=attempt.out_ref,
+            payment_out_ref=subject.payment_out_ref,
+            refund_amount_minor=subject.amount_minor,
+            payment_amount_minor=subject.payment_amount_minor,
+            currency=subject.currency,
+            reason=subject.note,
+            notify_url=f"{self._notify_base_url}/callbacks/{attempt.channel_id}",
+        )
+        return await _order(self._channels, attempt, lambda to: to.refund(order))
+
+
+class PayoutPerformer:
+    """Holds, pays out and asks."""
+
+    def __init__(self, channels: Channels, risk: Risk, ledger: Ledger) -> None:
+        self._channels = channels
+        self._risk = risk
+        self._ledger = ledger
+
+    async def __call__(self, command: Command, subject: Payout, attempt: Attempt | None) -> Signal:
+        if command is Command.REVIEW:
+            return await _ask_risk(self._risk, subject.case_id)
+        if command is Command.HOLD:
+            return await self._hold(subject)
+        assert attempt is not None  # noqa: S101 - the others are about one
+        if command is Command.QUERY:
+            return await _ask(self._channels, attempt, lambda to: to.query_payout(attempt.out_ref))
+        order = PayoutOrder(
+            out_ref=attempt.out_ref,
+            amount_minor=subject.amount_minor,
+            currency=subject.currency,
+            payee_account=subject.payee_account,
+            payee_name=subject.payee_name,
+            description=subject.description,
+        )
+        return await _order(self._channels, attempt, lambda to: to.payout(order))
+
+    async def _hold(self, payout: Payout) -> Signal:
+        try:
+            refusal = await self._ledger.place_hold(
+                HoldOrder(
+                    hold_id=payout.payout_id,
+                    debit_account_id=merchant.available_account(
+                        payout.merchant_id, payout.currency
+                    ),
+                    credit_account_id=merchant.payout_transit_account(payout.currency),
+                    amount_minor=payout.amount_minor,
+                    currency=payout.currency,
+                    reference=payout.payout_id,
+                )
+            )
+        except FiscError:
+            return saga.HoldUnknown()
+        return saga.HoldRefused(reason=refusal) if refusal else saga.HoldPlaced()
+
+
+Call: TypeAlias = Callable[[Connector], Awaitable[Outcome]]
+
+
+async def _order(channels: Channels, attempt: Attempt, call: Call) -> Signal:
+    started_s = time.perf_counter()
+    outcome = await _outcome(channels, attempt, call, if_unsendable=OutcomeKind.DECLINED_SOFT)
+    latency_ms = int((time.perf_counter() - started_s) * 1000)
+    return Answered(outcome=outcome, attempt_number=attempt.number, latency_ms=latency_ms)
+
+
+async def _ask(channels: Channels, attempt: Attempt, call: Call) -> Signal:
+    outcome = await _outcome(channels, attempt, call, if_unsendable=OutcomeKind.UNKNOWN)
+    return Answered(outcome=outcome, attempt_number=attempt.number)
+
+
+async def _outcome(
+    channels: Channels, attempt: Attempt, call: Call, *, if_unsendable: OutcomeKind
+) -> Outcome:
+    """The channel's word. What certainly never left us is a decline of an order, and no word on a question."""
+    try:
+        connector = await channels.connector(attempt.channel_id)
+        return await call(connector)
+    except (ChannelNotFound, ChannelUnsupported) as error:
+        return Outcome(kind=if_unsendable, code=error.reason, message=error.message)
+
+
+async def _ask_risk(risk: Risk, case_id: str) -> Signal:
+    try:
+        state = await risk.case_state(case_id)
+    except FiscError as error:
+        if error.kind is ErrorKind.NOT_FOUND:
+            return saga.Rejected()
+        return saga.StillOpen()
+    return {"APPROVED": saga.Approved(), "REJECTED": saga.Rejected()}.get(state, saga.StillOpen())

@@ -1,0 +1,1 @@
+"""The world outside: other services' news, merchants' endpoints, and the seal around secrets."""

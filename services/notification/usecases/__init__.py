@@ -1,0 +1,1 @@
+"""What notification does: each method loads, decides and saves; each that writes is one transaction."""

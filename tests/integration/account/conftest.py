@@ -1,0 +1,37 @@
+"""A ledger on a real Postgres, called over gRPC, with a clock that the test moves."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from libs.clock import FrozenClock
+from libs.db.pool import open_pool
+from libs.rpc import client, server
+from services.account.handlers.servicer import SERVICE_NAME, AccountServicer
+from services.account.store import Store
+from services.account.usecases.chart import Chart
+from services.account.usecases.posting import Posting
+from tests.integration.account.support import MORNING, ROLES, Ledger, account, stub_of
+
+
+@pytest.fixture
+async def ledger(
+    fresh_database: Callable[[str], Awaitable[str]],
+) -> AsyncIterator[Ledger]:
+    """A ledger with two merchants and a bank account, all empty."""
+    clock = FrozenClock(MORNING)
+    pool = await open_pool(await fresh_database("account"), size=6, application_name="test")
+    store = Store(pool)
+    zone = ZoneInfo("Asia/Shanghai")
+    async with pool, Posting(store, clock, booking_zone=zone, writers=4) as posting:
+        servicer = AccountServicer(Chart(store, clock), posting)
+        async with (
+            server.running(
+                registrations=[servicer.register], service_names=[SERVICE_NAME]
+            ) as target,
+            client.open_channel(target, peer="account") as channel,
+        ):
+            opened = Ledger(stub=stub_of(channel), posting=posting, pool=pool, clock=clock)
+            await opened.open(*(account(name, role) for name, role in ROLES.items()))
+            yield opened

@@ -1,0 +1,68 @@
+"""A sandbox over a fresh book, a receiver for its callbacks, and a WeChat Pay merchant."""
+
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.sandbox import app, crypto
+from tests.integration.sandbox.support import Merchant, Receiver, Sandbox, serving
+
+
+@pytest.fixture(scope="session")
+def platform_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One platform key for all tests: making an RSA key takes long."""
+    path = tmp_path_factory.mktemp("sandbox") / app.KEY_FILE
+    crypto.PlatformKey(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def merchant() -> Merchant:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return Merchant(
+        mchid="1900000109",
+        appid="wxd678efh567hg6787",
+        serial=secrets.token_hex(20).upper(),
+        apiv3_key=secrets.token_hex(16),
+        private_key_pem=key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ).decode(),
+        public_key_pem=key.public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        .decode(),
+    )
+
+
+@pytest.fixture
+async def sandbox(tmp_path: Path, platform_key: Path) -> AsyncIterator[Sandbox]:
+    shutil.copy(platform_key, tmp_path)
+    options = app.Options(callback_backoff_s=(0.05, 0.05, 0.05))
+    async with (
+        serving(app.build(tmp_path, options)) as url,
+        httpx.AsyncClient(timeout=5, trust_env=False) as http,
+    ):
+        yield Sandbox(url, http)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    endpoint = Receiver()
+
+    async def receive(request: Request) -> Response:
+        return await endpoint(request)
+
+    async with serving(Starlette(routes=[Route("/notify", receive, methods=["POST"])])) as url:
+        endpoint.url = f"{url}/notify"
+        yield endpoint
