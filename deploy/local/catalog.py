@@ -79,7 +79,7 @@ class ChannelPlan:
         return {"fee_bps": self.fee_bps, "payout_fee": self.payout_fee, **self.profile}
 
 
-def method(name: str) -> method_pb2.PaymentMethod:
+def method(name: str) -> method_pb2.PaymentMethod.ValueType:
     """The contract's word for a method."""
     return method_pb2.PaymentMethod.Value(f"PAYMENT_METHOD_{name}")
 
@@ -155,30 +155,30 @@ CHANNELS: Final = (
 def rules() -> list[risk_pb2.Rule]:
     """What is reviewed or denied."""
     customer = risk_pb2.SUBJECT_KIND_CUSTOMER
-    common = {"operation": method_pb2.OPERATION_PAYMENT, "currency": CURRENCY, "enabled": True}
-    return [
+    checks = [
         risk_pb2.Rule(
             rule_id="single-50k",
             verdict=risk_pb2.VERDICT_REVIEW,
             single_limit=risk_pb2.SingleLimit(amount_maximum_minor=5_000_000),
             description="A person looks at every payment above 50,000 yuan.",
-            **common,
         ),
         risk_pb2.Rule(
             rule_id="customer-day-300k",
             verdict=risk_pb2.VERDICT_DENY,
             day_limit=risk_pb2.DayLimit(subject=customer, amount_maximum_minor=30_000_000),
             description="A customer pays at most 300,000 yuan a day.",
-            **common,
         ),
         risk_pb2.Rule(
             rule_id="customer-velocity",
             verdict=risk_pb2.VERDICT_DENY,
             velocity_limit=risk_pb2.VelocityLimit(subject=customer, window_s=60, count_maximum=30),
             description="More than 30 payments of one customer in a minute are a machine.",
-            **common,
         ),
     ]
+    for rule in checks:
+        rule.operation, rule.currency = method_pb2.OPERATION_PAYMENT, CURRENCY
+        rule.enabled = True
+    return checks
 
 
 def blocked() -> risk_pb2.ListEntry:

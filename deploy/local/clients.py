@@ -1,9 +1,9 @@
 """What the command line speaks to: the services of a running suite, and the sandbox's controls."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Iterator
 from datetime import date, datetime
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import grpc
 import httpx
@@ -29,16 +29,6 @@ SERVICES: Final = ("gateway", "router", "risk", "account", "clearing", "notifica
 Metadata = tuple[tuple[str, str], ...]
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-Item = TypeVar("Item")
-
-
-class Paged(Protocol):
-    """An answer that may have a next page."""
-
-    next_page_token: str
-
-
-PagedResponse = TypeVar("PagedResponse", bound=Paged)
 
 
 class Platform:
@@ -76,22 +66,22 @@ class Platform:
 
     async def call(
         self,
-        method: Callable[..., Any],
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
         request: Request,
         *,
         metadata: Metadata | None = None,
         timeout_s: float = CALL_TIMEOUT_S,
-    ) -> Any:
+    ) -> Response:
         """Make a unary call, as the operator unless told otherwise. Raises FiscError."""
         return await client.call(
-            method,  # type: ignore[arg-type]  # the stubs type both their sync and async kinds
+            method,
             request,
             timeout_s=timeout_s,
             metadata=self.operator if metadata is None else metadata,
         )
 
     async def pages(
-        self, method: Callable[..., Any], request: Any, field: str
+        self, method: grpc.aio.UnaryUnaryMultiCallable[Any, Any], request: Any, field: str
     ) -> AsyncIterator[Any]:
         """Every item of a paged list."""
         request.page_size = PAGE_SIZE
@@ -179,7 +169,7 @@ def describe(error: FiscError) -> str:
 
 
 @contextlib.contextmanager
-def explained(what: str) -> Any:
+def explained(what: str) -> Iterator[None]:
     """Turn what a service or the sandbox refuses into a message for the operator."""
     try:
         yield

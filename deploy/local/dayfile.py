@@ -242,7 +242,9 @@ def _amount(text: str, currency: str, refuse: Refuse) -> int:
         refuse("amount", f"is {text!r}: {error.message}")
         return 0
     if not 0 < amount_minor <= AMOUNT_MINOR_MAX:
-        refuse("amount", f"is {text}, must be above zero and at most {AMOUNT_MINOR_MAX} minor units")
+        refuse(
+            "amount", f"is {text}, must be above zero and at most {AMOUNT_MINOR_MAX} minor units"
+        )
     return amount_minor
 
 

@@ -17,7 +17,7 @@ SERVICES: Final = tuple(ports.GRPC_OFFSETS)
 WEB_SERVERS: Final = tuple(ports.HTTP_OFFSETS)
 SEALERS: Final = ("gateway", "notification")
 OPERATORS: Final = ("gateway", "clearing", "notification", "cockpit")
-OPERATOR_TOKEN_FILE: Final = "operator-token"
+OPERATOR_FILE: Final = "operator-token"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -206,7 +206,7 @@ class Suite:
 def operator_token(data_dir: Path) -> str:
     """Return the token that opens the operators' services; made once for a data directory."""
     return secrets_file.read_or_create(
-        data_dir / environment.OPERATOR_TOKEN_FILE, lambda: secrets.token_urlsafe(32)
+        data_dir / environment.OPERATOR_FILE, lambda: secrets.token_urlsafe(32)
     )
 
 

@@ -12,6 +12,13 @@ class RequestIdReused(FiscError):
     reason = "REQUEST_ID_REUSED"
 
 
+class LostRace(FiscError):
+    """Another writer was faster; ask again."""
+
+    kind = ErrorKind.CONFLICT
+    reason = "LOST_RACE"
+
+
 class InvalidDate(FiscError):
     """Not a day of the calendar, YYYY-MM-DD."""
 

@@ -59,6 +59,11 @@ CREATE TABLE batch (
 CREATE INDEX batch_business_date ON batch (business_date, batch_id);
 CREATE INDEX batch_computed ON batch (batch_id) WHERE state = 'COMPUTED';
 
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'rows of % never change', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+END $$;
+
 CREATE TABLE voucher (
     voucher_id text COLLATE "C" PRIMARY KEY,
     voucher_date date NOT NULL,
@@ -94,10 +99,15 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-CREATE CONSTRAINT TRIGGER voucher_balances AFTER INSERT OR UPDATE ON voucher
+CREATE CONSTRAINT TRIGGER voucher_balances AFTER INSERT ON voucher
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION require_balanced_voucher();
-CREATE CONSTRAINT TRIGGER voucher_line_balances AFTER INSERT OR UPDATE ON voucher_line
+CREATE CONSTRAINT TRIGGER voucher_line_balances AFTER INSERT ON voucher_line
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION require_balanced_voucher();
+
+CREATE TRIGGER voucher_is_immutable BEFORE UPDATE OR DELETE ON voucher
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER voucher_line_is_immutable BEFORE UPDATE OR DELETE ON voucher_line
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 -- business_date is the accounting day; bill_date the day of the bill that has it, which can be a neighbour.
 CREATE TABLE item (
@@ -118,8 +128,9 @@ CREATE TABLE item (
     occurred_at timestamptz NOT NULL,
     match_state text NOT NULL DEFAULT 'UNMATCHED'
         CHECK (match_state IN ('UNMATCHED', 'MATCHED', 'DIFFERENT')),
-    batch_id text COLLATE "C" REFERENCES batch,
-    voucher_id text COLLATE "C" REFERENCES voucher
+    -- Items are taken first, then summed up into the batch or voucher that they name.
+    batch_id text COLLATE "C" REFERENCES batch DEFERRABLE INITIALLY DEFERRED,
+    voucher_id text COLLATE "C" REFERENCES voucher DEFERRABLE INITIALLY DEFERRED
 );
 CREATE INDEX item_business_date ON item (business_date, channel_id, subject_id);
 CREATE INDEX item_bill ON item (channel_id, bill_date, kind, out_ref);
@@ -163,10 +174,6 @@ CREATE TABLE bill_line (
 );
 CREATE INDEX bill_line_reference ON bill_line (out_ref, kind);
 
-CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION 'rows of % never change', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
-END $$;
 CREATE TRIGGER statement_is_immutable BEFORE UPDATE OR DELETE ON statement
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER bill_line_is_immutable BEFORE UPDATE OR DELETE ON bill_line

@@ -102,9 +102,7 @@ class DayFigures:
     """One business day."""
 
     kinds: dict[Kind, Tally] = field(default_factory=lambda: {kind: Tally() for kind in Kind})
-    hours: list[Tally] = field(
-        default_factory=lambda: [Tally() for _ in range(days.HOURS_PER_DAY)]
-    )
+    hours: list[Tally] = field(default_factory=lambda: [Tally() for _ in range(days.HOURS_PER_DAY)])
     """Payments by hour of the day."""
     channels: dict[str, ChannelFigures] = field(default_factory=dict)
     failovers: int = 0

@@ -22,9 +22,7 @@ ROLES: Final[Mapping[str, tuple[str, str]]] = {
     "FEE_INCOME": ("Fee income", "手续费收入"),
     "SUSPENSE": ("Suspense", "存疑"),
 }
-DEBIT_ROLES: Final = frozenset(
-    {"CHANNEL_RECEIVABLE", "BANK_MIRROR", "IN_TRANSIT", "CHANNEL_COST"}
-)
+DEBIT_ROLES: Final = frozenset({"CHANNEL_RECEIVABLE", "BANK_MIRROR", "IN_TRANSIT", "CHANNEL_COST"})
 DIFFERENCES: Final[Mapping[str, tuple[str, str]]] = {
     "LONG": ("Long", "长款"),
     "SHORT": ("Short", "短款"),
@@ -56,7 +54,8 @@ STATES: Final[Mapping[str, tuple[str, str]]] = {
     "REJECTED": ("Rejected", "已拒收"),
 }
 GOOD_STATES: Final = frozenset({"SUCCEEDED", "SETTLED", "ENABLED", "FETCHED"})
-BAD_STATES: Final = frozenset({"FAILED", "MANUAL", "UNKNOWN", "DISABLED", "REJECTED", "DECLINED"})
+# A declined payment is everyday life and has no colour; money nobody can place has.
+BAD_STATES: Final = frozenset({"MANUAL", "UNKNOWN", "DISABLED", "REJECTED"})
 WARN_STATES: Final = frozenset({"REQUIRES_REVIEW", "DRAINED", "NOT_READY"})
 
 
@@ -64,7 +63,10 @@ def amount(amount_minor: int, currency: str) -> str:
     """Major units with all decimals and grouped thousands: "1,234.50"."""
     if not money.is_currency(currency):
         return f"{amount_minor:,}"
-    sign, text = ("−" if amount_minor < 0 else ""), money.Money(currency, abs(amount_minor)).format()
+    sign, text = (
+        ("−" if amount_minor < 0 else ""),
+        money.Money(currency, abs(amount_minor)).format(),
+    )
     whole, point, fraction = text.partition(".")
     return f"{sign}{int(whole):,}{point}{fraction}"
 

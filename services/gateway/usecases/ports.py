@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from libs.events.log import NewEvent
+from libs.events.log import NewEvent, StoredEvent
 from services.gateway.domain.channel import Connector
 from services.gateway.domain.payment import Payment
 from services.gateway.domain.payout import Payout
@@ -128,6 +128,16 @@ class Writer(Protocol, Generic[T_contra, R_co]):
     """A group commit: many callers' rows in one transaction."""
 
     async def submit(self, item: T_contra) -> R_co: ...
+
+
+class Outbox(Protocol):
+    """The event log as the pushers read it, and where each of them stands."""
+
+    async def read_events(self, cursor: str, limit: int) -> list[StoredEvent]: ...
+
+    async def get_cursor(self, consumer: str) -> str: ...
+
+    async def set_cursor(self, consumer: str, cursor: str) -> None: ...
 
 
 class EventEncoder(Protocol, Generic[S]):

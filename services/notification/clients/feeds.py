@@ -5,6 +5,7 @@ from typing import Final, TypeAlias
 
 import grpc
 import prometheus_client
+from google.protobuf.message import DecodeError
 
 from fisc.clearing.v1 import clearing_pb2
 from fisc.common.v1 import events_pb2, events_pb2_grpc
@@ -71,7 +72,10 @@ def read(event: events_pb2.Event) -> Notice | None:
     """
     if event.type not in EVENT_TYPES:
         return None
-    data = _READERS[event.type.partition(".")[0]](event)
+    try:
+        data = _READERS[event.type.partition(".")[0]](event)
+    except DecodeError:
+        data = None
     if data is None:
         _UNREADABLE.inc()
         _log.error("event passed over", event_id=event.event_id, type=event.type)

@@ -1,0 +1,380 @@
+"""FiscClient: the PaymentService of a gateway, as Python methods."""
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
+
+import grpc
+
+from fisc.client import errors, transport
+from fisc.common.v1 import method_pb2, money_pb2
+from fisc.gateway.v1 import payment_pb2, payment_pb2_grpc
+
+TIMEOUT_S: Final = 10.0
+# The 15 minutes a payer has by default, and a little more for the channel's word.
+WATCH_TIMEOUT_S: Final = 20 * 60.0
+# Reconnections of one watch without a word in between.
+WATCH_RECONNECTIONS_MAX: Final = 4
+WATCH_BACKOFF_INITIAL_S: Final = 0.1
+PAGE_SIZE: Final = 100
+PAYMENT_ENDED: Final = frozenset(
+    {
+        payment_pb2.Payment.STATE_SUCCEEDED,
+        payment_pb2.Payment.STATE_FAILED,
+        payment_pb2.Payment.STATE_CANCELED,
+        payment_pb2.Payment.STATE_MANUAL,
+    }
+)
+
+Amount: TypeAlias = money_pb2.Money | tuple[str, int]
+"""A Money message, or (ISO 4217 code, amount in minor units): ("CNY", 1999) is 19.99 yuan."""
+MethodName: TypeAlias = Literal[
+    "WECHAT_QR", "ALIPAY_QR", "UNIONPAY_QR", "CARD", "ONLINE_BANKING", "BANK_TRANSFER"
+]
+RoutingName: TypeAlias = Literal["CHEAPEST", "MOST_SUCCESSFUL", "FASTEST", "BALANCED"]
+PaymentStateName: TypeAlias = Literal[
+    "PROCESSING", "PENDING", "REQUIRES_REVIEW", "SUCCEEDED", "FAILED", "CANCELED", "MANUAL"
+]
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Item = TypeVar("Item")
+
+
+class FiscClient:
+    """One merchant's connection to a gateway: `async with FiscClient(target, api_key=…) as fisc:`.
+
+    Every call has a deadline: timeout_s of the call, else that of the client. Calls that got no
+    answer are sent again, at most 4 times in all and within the deadline; that is safe, because
+    mutating calls carry a request_id: the same one never takes effect twice. One is made when you
+    give none; give your own, derived from your order, where you may have to come back after a crash.
+    All methods raise FiscClientError. One client serves any number of concurrent calls of one
+    event loop.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        api_key: str,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        """Nothing is sent yet. Without `credentials` (grpc.ssl_channel_credentials()) the API key
+        travels in plain text: for loopback and for meshes that encrypt by themselves.
+        """
+        self._target = target
+        self._credentials = credentials
+        self._timeout_s = timeout_s
+        self._metadata = (("authorization", f"Bearer {api_key}"),)
+        self._channel: grpc.aio.Channel | None = None
+        self._opened_stub: payment_pb2_grpc.PaymentServiceAsyncStub | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the channel; it connects with the first call."""
+        self._channel = transport.open_channel(self._target, self._credentials)
+        self._opened_stub = payment_pb2_grpc.PaymentServiceStub(self._channel)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the channel; calls in flight are cancelled."""
+        if self._channel is not None:
+            await self._channel.close(None)
+        self._channel = self._opened_stub = None
+
+    async def create_payment(
+        self,
+        *,
+        amount: Amount,
+        method: MethodName,
+        request_id: str | None = None,
+        order_ref: str = "",
+        description: str = "",
+        customer_id: str = "",
+        payer_token: str = "",
+        ip: str = "",
+        country: str = "",
+        device_id: str = "",
+        routing: RoutingName = "BALANCED",
+        channel_ids: Sequence[str] = (),
+        expires_in_s: int = 0,
+        timeout_s: float | None = None,
+    ) -> payment_pb2.Payment:
+        """Take a payment; idempotent by request_id.
+
+        Returns it as it stands: ended, or PENDING with a `next_action` for the payer, or still
+        PROCESSING when the channel takes longer than the deadline. `payer_token` is a token, never
+        a card number. `expires_in_s` 0 gives the payer 15 minutes.
+        """
+        request = payment_pb2.CreatePaymentRequest(
+            request_id=request_id or new_request_id(),
+            amount=_money(amount),
+            method=_method(method),
+            order_ref=order_ref,
+            description=description,
+            routing=_routing(routing),
+            channel_ids=channel_ids,
+            expires_in_s=expires_in_s,
+        )
+        payer = payment_pb2.Payer(
+            customer_id=customer_id,
+            payer_token=payer_token,
+            ip=ip,
+            country=country,
+            device_id=device_id,
+        )
+        if payer.ByteSize():
+            request.payer.CopyFrom(payer)
+        return (await self._call(self._stub.CreatePayment, request, timeout_s)).payment
+
+    async def get_payment(
+        self, payment_id: str, *, timeout_s: float | None = None
+    ) -> payment_pb2.Payment:
+        """Return a payment. Raises NotFound."""
+        request = payment_pb2.GetPaymentRequest(payment_id=payment_id)
+        return (await self._call(self._stub.GetPayment, request, timeout_s)).payment
+
+    async def cancel_payment(
+        self, payment_id: str, *, request_id: str | None = None, timeout_s: float | None = None
+    ) -> payment_pb2.Payment:
+        """Ask to stop a payment; idempotent. If the channel says it was paid, it is paid.
+
+        Raises NotFound, and Rejected (PAYMENT_NOT_CANCELABLE) when it has ended otherwise.
+        """
+        request = payment_pb2.CancelPaymentRequest(
+            request_id=request_id or new_request_id(), payment_id=payment_id
+        )
+        return (await self._call(self._stub.CancelPayment, request, timeout_s)).payment
+
+    def list_payments(
+        self,
+        *,
+        state: PaymentStateName | None = None,
+        order_ref: str = "",
+        page_size: int = PAGE_SIZE,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[payment_pb2.Payment]:
+        """Every payment, newest first, fetched page by page; timeout_s is for one page."""
+
+        async def fetch(page_token: str) -> tuple[Sequence[payment_pb2.Payment], str]:
+            request = payment_pb2.ListPaymentsRequest(
+                page_size=page_size,
+                page_token=page_token,
+                state=_state(state) if state else payment_pb2.Payment.STATE_UNSPECIFIED,
+                order_ref=order_ref,
+            )
+            page = await self._call(self._stub.ListPayments, request, timeout_s)
+            return page.payments, page.next_page_token
+
+        return _pages(fetch)
+
+    async def watch_payment(
+        self, payment_id: str, *, timeout_s: float = WATCH_TIMEOUT_S
+    ) -> AsyncIterator[payment_pb2.Payment]:
+        """The payment now, and after every change until it has ended.
+
+        A connection that breaks is made anew, and no change is told twice. Raises NotFound, and
+        DeadlineExceeded when the payment has not ended within timeout_s.
+        """
+        request = payment_pb2.WatchPaymentRequest(payment_id=payment_id)
+        ends_at_s = time.monotonic() + timeout_s
+        seen_version = 0
+        reconnections = 0
+        while True:
+            rest_s = max(0.0, ends_at_s - time.monotonic())
+            call = self._stub.WatchPayment(request, timeout=rest_s, metadata=self._metadata)
+            try:
+                async for response in call:
+                    reconnections = 0
+                    if response.payment.version > seen_version:
+                        seen_version = response.payment.version
+                        yield response.payment
+                    if has_ended(response.payment):
+                        return
+            except grpc.aio.AioRpcError as error:
+                failure = errors.from_rpc_error(error)
+                is_lost = isinstance(failure, errors.Unavailable)
+                if not is_lost or reconnections == WATCH_RECONNECTIONS_MAX:
+                    raise failure from error
+            finally:
+                call.cancel()
+            await asyncio.sleep(_backoff_s(reconnections))
+            reconnections += 1
+
+    async def wait_for_payment(
+        self, payment_id: str, *, timeout_s: float = WATCH_TIMEOUT_S
+    ) -> payment_pb2.Payment:
+        """Return the payment once it has ended: SUCCEEDED, FAILED, CANCELED or MANUAL.
+
+        Raises NotFound, and DeadlineExceeded when it has not ended within timeout_s; it goes on.
+        """
+        async for payment in self.watch_payment(payment_id, timeout_s=timeout_s):
+            if has_ended(payment):
+                return payment
+        raise AssertionError("watch_payment ends with an ended payment")
+
+    async def create_refund(
+        self,
+        payment_id: str,
+        *,
+        amount: Amount,
+        request_id: str | None = None,
+        note: str = "",
+        timeout_s: float | None = None,
+    ) -> payment_pb2.Refund:
+        """Give back all or part of a succeeded payment; idempotent by request_id.
+
+        Raises NotFound, and Rejected (PAYMENT_NOT_REFUNDABLE, REFUND_TOO_LARGE).
+        """
+        request = payment_pb2.CreateRefundRequest(
+            request_id=request_id or new_request_id(),
+            payment_id=payment_id,
+            amount=_money(amount),
+            note=note,
+        )
+        return (await self._call(self._stub.CreateRefund, request, timeout_s)).refund
+
+    async def get_refund(
+        self, refund_id: str, *, timeout_s: float | None = None
+    ) -> payment_pb2.Refund:
+        """Return a refund. Raises NotFound."""
+        request = payment_pb2.GetRefundRequest(refund_id=refund_id)
+        return (await self._call(self._stub.GetRefund, request, timeout_s)).refund
+
+    def list_refunds(
+        self, *, payment_id: str = "", page_size: int = PAGE_SIZE, timeout_s: float | None = None
+    ) -> AsyncIterator[payment_pb2.Refund]:
+        """Every refund, of one payment or of all, newest first; timeout_s is for one page."""
+
+        async def fetch(page_token: str) -> tuple[Sequence[payment_pb2.Refund], str]:
+            request = payment_pb2.ListRefundsRequest(
+                page_size=page_size, page_token=page_token, payment_id=payment_id
+            )
+            page = await self._call(self._stub.ListRefunds, request, timeout_s)
+            return page.refunds, page.next_page_token
+
+        return _pages(fetch)
+
+    async def create_payout(
+        self,
+        *,
+        amount: Amount,
+        payee_account: str,
+        payee_name: str,
+        payee_bank_code: str = "",
+        request_id: str | None = None,
+        description: str = "",
+        routing: RoutingName = "BALANCED",
+        timeout_s: float | None = None,
+    ) -> payment_pb2.Payout:
+        """Send money from the available balance to a bank account; idempotent by request_id.
+
+        A balance that does not suffice is a result: FAILED with reason INSUFFICIENT_FUNDS.
+        """
+        request = payment_pb2.CreatePayoutRequest(
+            request_id=request_id or new_request_id(),
+            amount=_money(amount),
+            payee=payment_pb2.Payee(
+                account=payee_account, name=payee_name, bank_code=payee_bank_code
+            ),
+            description=description,
+            routing=_routing(routing),
+        )
+        return (await self._call(self._stub.CreatePayout, request, timeout_s)).payout
+
+    async def get_payout(
+        self, payout_id: str, *, timeout_s: float | None = None
+    ) -> payment_pb2.Payout:
+        """Return a payout. Raises NotFound."""
+        request = payment_pb2.GetPayoutRequest(payout_id=payout_id)
+        return (await self._call(self._stub.GetPayout, request, timeout_s)).payout
+
+    def list_payouts(
+        self, *, page_size: int = PAGE_SIZE, timeout_s: float | None = None
+    ) -> AsyncIterator[payment_pb2.Payout]:
+        """Every payout, newest first; timeout_s is for one page."""
+
+        async def fetch(page_token: str) -> tuple[Sequence[payment_pb2.Payout], str]:
+            request = payment_pb2.ListPayoutsRequest(page_size=page_size, page_token=page_token)
+            page = await self._call(self._stub.ListPayouts, request, timeout_s)
+            return page.payouts, page.next_page_token
+
+        return _pages(fetch)
+
+    @property
+    def _stub(self) -> "payment_pb2_grpc.PaymentServiceAsyncStub":
+        if self._opened_stub is None:
+            raise RuntimeError("use the client inside `async with FiscClient(…) as fisc:`")
+        return self._opened_stub
+
+    async def _call(
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]",
+        request: Request,
+        timeout_s: float | None,
+    ) -> Response:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        try:
+            return await method(request, timeout=timeout_s, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            request_id: Any = getattr(request, "request_id", "")
+            raise errors.from_rpc_error(error, request_id=request_id) from error
+
+
+def has_ended(payment: payment_pb2.Payment) -> bool:
+    """Whether a payment will not change any more by itself."""
+    return payment.state in PAYMENT_ENDED
+
+
+def new_request_id() -> str:
+    """A request_id no other request has."""
+    return str(uuid.uuid4())
+
+
+async def _pages(
+    fetch: Callable[[str], Awaitable[tuple[Sequence[Item], str]]],
+) -> AsyncIterator[Item]:
+    page_token = ""
+    while True:
+        items, page_token = await fetch(page_token)
+        for item in items:
+            yield item
+        if not page_token:
+            return
+
+
+def _money(amount: Amount) -> money_pb2.Money:
+    if isinstance(amount, money_pb2.Money):
+        return amount
+    currency, amount_minor = amount
+    # protobuf would take 1999.0, and a program that computes with floats is wrong already.
+    if type(amount_minor) is not int:
+        raise TypeError(f"an amount is an int of minor units, not {amount_minor!r}")
+    return money_pb2.Money(currency=currency, amount_minor=amount_minor)
+
+
+def _method(name: str) -> method_pb2.PaymentMethod.ValueType:
+    return method_pb2.PaymentMethod.Value(f"PAYMENT_METHOD_{name}")
+
+
+def _routing(name: str) -> payment_pb2.Routing.ValueType:
+    return payment_pb2.Routing.Value(f"ROUTING_{name}")
+
+
+def _state(name: str) -> payment_pb2.Payment.State.ValueType:
+    return payment_pb2.Payment.State.Value(f"STATE_{name}")
+
+
+def _backoff_s(reconnections: int) -> float:
+    """Doubling, each between half and the whole, so that clients do not come back together."""
+    whole_s: float = WATCH_BACKOFF_INITIAL_S * 2**reconnections
+    return whole_s * random.uniform(0.5, 1.0)  # noqa: S311 jitter keeps no secret

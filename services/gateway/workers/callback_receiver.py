@@ -1,0 +1,93 @@
+"""The HTTP door for channels' notifications: POST /callbacks/{channel_id}."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from libs.errors import FiscError
+from libs.log import get_logger
+from services.gateway.domain.errors import ChannelNotFound
+from services.gateway.usecases.callbacks import Callbacks
+
+BODY_BYTES_MAX = 64 * 1024
+APPLY_TIMEOUT_S = 10.0
+GRACE_S = 3
+
+_log = get_logger()
+
+
+def app(callbacks: Callbacks) -> Starlette:
+    """The ASGI application."""
+
+    async def receive(request: Request) -> Response:
+        body = await _body(request)
+        if body is None:
+            return JSONResponse({"code": "BODY_TOO_LARGE"}, status_code=413)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        try:
+            async with asyncio.timeout(APPLY_TIMEOUT_S):
+                ack = await callbacks.receive(request.path_params["channel_id"], headers, body)
+        except ChannelNotFound:
+            return JSONResponse({"code": "CHANNEL_NOT_FOUND"}, status_code=404)
+        except (FiscError, TimeoutError) as error:
+            # Not applied now: the channel will notify again.
+            _log.warning("callback postponed", error=repr(error))
+            return JSONResponse({"code": "TRY_AGAIN"}, status_code=503)
+        return Response(ack.body, status_code=ack.status, media_type=ack.content_type)
+
+    async def health(_: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    return Starlette(
+        routes=[
+            Route("/callbacks/{channel_id}", receive, methods=["POST"]),
+            Route("/healthz", health),
+        ]
+    )
+
+
+def serving(callbacks: Callbacks, host: str, port: int) -> Callable[[], Awaitable[None]]:
+    """A background loop that serves the door until it is cancelled."""
+
+    async def serve() -> None:
+        config = uvicorn.Config(
+            app(callbacks),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        server = uvicorn.Server(config)
+        # The process's signals belong to the RPC server's drain, which cancels this loop.
+        server.capture_signals = _no_signals  # type: ignore[method-assign]  # uvicorn offers no switch
+        serving_task = asyncio.create_task(server.serve())
+        try:
+            await asyncio.shield(serving_task)
+        finally:
+            server.should_exit = True
+            await serving_task
+
+    return serve
+
+
+async def _body(request: Request) -> bytes | None:
+    """The raw body; None when it is larger than any channel's notification."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            return None
+    return bytes(body)
+
+
+@contextlib.contextmanager
+def _no_signals() -> Iterator[None]:
+    yield

@@ -1,0 +1,156 @@
+"""Tells the services below what happened, from the event log, in batches, at least once; each guards itself by ids.
+
+One cursor a consumer: a slow or absent one holds up nobody else. The cursor moves after the consumer has answered.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime
+
+import prometheus_client
+
+from fisc.account.v1 import account_pb2, account_pb2_grpc
+from fisc.risk.v1 import risk_pb2, risk_pb2_grpc
+from fisc.router.v1 import router_pb2, router_pb2_grpc
+from libs.errors import FiscError
+from libs.events.log import StoredEvent
+from libs.log import get_logger
+from libs.rpc.client import call
+from services.gateway.usecases.ports import Outbox
+from services.gateway.workers import facts
+
+BATCH_MAX = 256
+IDLE_S = 0.05
+IDLE_MAX_S = 0.5
+PUSH_TIMEOUT_S = 10.0
+BACK_OFF_S = 0.5
+BACK_OFF_MAX_S = 10.0
+
+_log = get_logger()
+pushed = prometheus_client.Counter("events_pushed_total", "Events pushed downward.", ["consumer"])
+push_lag = prometheus_client.Gauge(
+    "events_push_lag_seconds", "Age of the last event pushed when it was pushed.", ["consumer"]
+)
+
+Push = Callable[[Sequence[StoredEvent]], Awaitable[None]]
+
+
+class Pusher:
+    """One consumer's loop."""
+
+    def __init__(self, consumer: str, outbox: Outbox, push: Push) -> None:
+        self._consumer = consumer
+        self._outbox = outbox
+        self._push = push
+
+    async def run(self) -> None:
+        """Background loop."""
+        cursor = await self._outbox.get_cursor(self._consumer)
+        idle_s, back_off_s = IDLE_S, BACK_OFF_S
+        while True:
+            events = await self._outbox.read_events(cursor, BATCH_MAX)
+            if not events:
+                await asyncio.sleep(idle_s)
+                idle_s = min(idle_s * 2, IDLE_MAX_S)
+                continue
+            try:
+                await self._push(events)
+            except FiscError as error:
+                _log.warning("push postponed", consumer=self._consumer, reason=error.reason)
+                await asyncio.sleep(back_off_s)
+                back_off_s = min(back_off_s * 2, BACK_OFF_MAX_S)
+                continue
+            cursor = events[-1].cursor
+            await self._outbox.set_cursor(self._consumer, cursor)
+            idle_s, back_off_s = IDLE_S, BACK_OFF_S
+            pushed.labels(self._consumer).inc(len(events))
+            age_s = (datetime.now(UTC) - events[-1].occurred_at).total_seconds()
+            push_lag.labels(self._consumer).set(max(0.0, age_s))
+
+
+class PostingRefused(FiscError):
+    """The ledger refused a posting that must be booked; a person must look."""
+
+    reason = "POSTING_REFUSED"
+
+
+def to_account(stub: "account_pb2_grpc.AccountServiceAsyncStub") -> Push:
+    """Books succeeded payments and refunds, captures the holds of succeeded payouts, releases those of failed ones."""
+
+    async def push(events: Sequence[StoredEvent]) -> None:
+        request_id = events[0].event_id
+        transfers: list[account_pb2.Transfer] = []
+        captures: list[account_pb2.Capture] = []
+        voids: list[str] = []
+        for event in events:
+            match event.type:
+                case "payment.succeeded":
+                    transfers.append(facts.collect(facts.payment_event(event).payment))
+                case "refund.succeeded":
+                    transfers.append(facts.give_back(facts.refund_event(event).refund))
+                case "payout.succeeded":
+                    payout = facts.payout_event(event).payout
+                    captures.append(account_pb2.Capture(hold_id=payout.payout_id))
+                    transfers.append(facts.leave(payout))
+                case "payout.failed":
+                    voids.append(facts.payout_event(event).payout.payout_id)
+                case _:
+                    pass
+        if captures:
+            response = await call(
+                stub.CaptureHolds,
+                account_pb2.CaptureHoldsRequest(request_id=request_id, captures=captures),
+                timeout_s=PUSH_TIMEOUT_S,
+            )
+            _check((result.accepted, result.error.reason) for result in response.results)
+        if voids:
+            released = await call(
+                stub.VoidHolds,
+                account_pb2.VoidHoldsRequest(request_id=request_id, hold_ids=voids),
+                timeout_s=PUSH_TIMEOUT_S,
+            )
+            _check((result.accepted, result.error.reason) for result in released.results)
+        if transfers:
+            booked = await call(
+                stub.PostTransfers,
+                account_pb2.PostTransfersRequest(request_id=request_id, transfers=transfers),
+                timeout_s=PUSH_TIMEOUT_S,
+            )
+            _check((result.booked, result.error.reason) for result in booked.results)
+
+    return push
+
+
+def to_router(stub: "router_pb2_grpc.RouterServiceAsyncStub") -> Push:
+    """Feeds back what channels did with payments and payouts."""
+
+    async def push(events: Sequence[StoredEvent]) -> None:
+        outcomes = [outcome for event in events for outcome in facts.outcomes(event)]
+        if outcomes:
+            request = router_pb2.RecordOutcomesRequest(
+                request_id=events[0].event_id, outcomes=outcomes
+            )
+            await call(stub.RecordOutcomes, request, timeout_s=PUSH_TIMEOUT_S)
+
+    return push
+
+
+def to_risk(stub: "risk_pb2_grpc.RiskServiceAsyncStub") -> Push:
+    """Tells how judged operations ended."""
+
+    async def push(events: Sequence[StoredEvent]) -> None:
+        outcomes = [outcome for event in events for outcome in facts.endings(event)]
+        if outcomes:
+            request = risk_pb2.RecordOutcomesRequest(
+                request_id=events[0].event_id, outcomes=outcomes
+            )
+            await call(stub.RecordOutcomes, request, timeout_s=PUSH_TIMEOUT_S)
+
+    return push
+
+
+def _check(verdicts: Iterable[tuple[bool, str]]) -> None:
+    """What happened has happened: the ledger must take it, and a refusal stops this consumer until a person has looked."""
+    refusals = [reason for is_done, reason in verdicts if not is_done]
+    if refusals:
+        raise PostingRefused(first_reason=refusals[0], refusals_count=str(len(refusals)))
