@@ -37,7 +37,7 @@ def contracts() -> list[str]:
 def protoc(work: Path, *arguments: str) -> None:
     descriptors = work / "validate.binpb"
     descriptors.write_bytes(validate_descriptor_set())
-    subprocess.run(
+    subprocess.run(  # noqa: S603 -- our own arguments
         [
             sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTOS}",
             f"--descriptor_set_in={descriptors}", *arguments, *contracts(),
@@ -100,7 +100,7 @@ def lint() -> int:
             "--include_source_info",
         )
         paths = [argument for contract in contracts() for argument in ("--path", contract)]
-        return subprocess.run(
+        return subprocess.run(  # noqa: S603 -- our own arguments
             [Path(sys.executable).parent / "buf", "lint", str(image), *paths, "--config", str(PROTOS / "buf.yaml")],
             check=False,
             cwd=work,
@@ -113,7 +113,7 @@ def main(arguments: list[str]) -> int:
     if "--check" in arguments:
         differing = stale()
         for path in differing:
-            print(f"stale: protos/{path}: run `make protos`", file=sys.stderr)
+            sys.stderr.write(f"stale: protos/{path}: run `make protos`\n")
         return 1 if differing else 0
     generate(PROTOS)
     return 0

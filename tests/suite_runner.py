@@ -26,7 +26,14 @@ def running_suite(data_dir: Path, groups: Sequence[str], **environ: str) -> Iter
     """Starts the services of `groups` in order and stops them at the end."""
     settings = LocalSettings(base_port=ports.find_free_base(), data_dir=data_dir)
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.suite_runner", str(settings.base_port), str(data_dir), *groups],
+        [
+            sys.executable,
+            "-m",
+            "tests.suite_runner",
+            str(settings.base_port),
+            str(data_dir),
+            *groups,
+        ],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, **environ},

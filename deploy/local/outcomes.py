@@ -59,7 +59,14 @@ def has_succeeded(subject: Subject) -> bool:
 
 def state_name(subject: Subject) -> str:
     """The public state, without its prefix: SUCCEEDED, FAILED, …"""
-    return type(subject).State.Name(subject.state).removeprefix("STATE_")
+    match subject:
+        case payment_pb2.Payment():
+            name = payment_pb2.Payment.State.Name(subject.state)
+        case payment_pb2.Refund():
+            name = payment_pb2.Refund.State.Name(subject.state)
+        case _:
+            name = payment_pb2.Payout.State.Name(subject.state)
+    return name.removeprefix("STATE_")
 
 
 def subject_id(subject: Subject) -> str:

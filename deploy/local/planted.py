@@ -4,7 +4,7 @@ Each is ordered at the sandbox when the file's time reaches its hour. The sandbo
 that strikes; what the platform did about it is asked of the platform itself.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import Any, Final
@@ -123,23 +123,6 @@ class Planter:
             yield midnight + _since_midnight(fault.at), fault, True
             if fault.until is not None:
                 yield midnight + _since_midnight(fault.until), fault, False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """A fault that struck: what it did, what the platform made of it, and whether that is right."""
-
-    fault: str
-    channel_id: str
-    happened: str
-    handled: str
-    is_handled: bool
-
-
-def struck(fired: Sequence[dict[str, Any]], fault: str, channel_id: str) -> list[dict[str, Any]]:
-    """Entries of the sandbox's log about one fault of one channel."""
-    account_id = account_of(channel_id)
-    return [each for each in fired if (each["account_id"], each["fault"]) == (account_id, fault)]
 
 
 def _since_midnight(moment: time) -> timedelta:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
@@ -29,6 +29,7 @@ SEND_ATTEMPTS_MAX: Final = 8
 SEND_PAUSE_S: Final = 0.5
 SETTLE_TIMEOUT_S: Final = 150.0
 SETTLE_POLL_S: Final = 0.2
+NOT_SENT: Final = "not sent"
 CLOCK_STEP: Final = timedelta(minutes=3)
 CLOCK_HOLD_S: Final = 2.0
 
@@ -154,6 +155,7 @@ class Run:
 
     def __init__(
         self,
+        *,
         platform: Platform,
         sender: Sender,
         file: DayFile,
@@ -221,7 +223,7 @@ class Run:
             await self._heard.ended(payment_id)
         payment = self._heard.subjects.get(payment_id)
         if payment is None or not outcomes.has_succeeded(payment):
-            result.problem = f"not sent: {row.refund_of} took no money"
+            result.problem = f"{NOT_SENT}: {row.refund_of} took no money"
             return
         async with self._slots:
             await self._order(row, result, payment_id)
@@ -256,7 +258,14 @@ async def replay(
     was_replayed_before = await _stands(platform, credentials, file)
     reviewer = Reviewer(platform, prefix)
     async with outcomes.following(platform, prefix) as heard, _running(reviewer.run()):
-        run = Run(platform, Sender(platform, credentials, file), file, heard, options, on_progress)
+        run = Run(
+            platform=platform,
+            sender=Sender(platform, credentials, file),
+            file=file,
+            heard=heard,
+            options=options,
+            on_progress=on_progress,
+        )
         if options.with_faults and not was_replayed_before:
             run.planter = Planter(platform, file)
         wrong_bill_ref = ""
@@ -297,9 +306,9 @@ async def _stands(platform: Platform, credentials: Credentials, file: DayFile) -
 
 
 @contextlib.asynccontextmanager
-async def _running(work: "asyncio.Future[None] | object") -> AsyncIterator[None]:
+async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     """Run a loop beside the block."""
-    task = asyncio.ensure_future(work)  # type: ignore[arg-type]  # a coroutine
+    task = asyncio.create_task(work)
     try:
         yield
     finally:

@@ -4,8 +4,8 @@ Everything here lives in one event loop and in memory; a restart begins again fr
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar
 
@@ -15,7 +15,7 @@ from libs.errors import FiscError
 from services.cockpit.domain import actions, chart, days, overview
 from services.cockpit.domain.book import Book
 from services.cockpit.domain.evidence import Evidence
-from services.cockpit.domain.facts import Fact
+from services.cockpit.domain.facts import FeedBatch
 from services.cockpit.domain.overview import Overview, SourceStatus
 from services.cockpit.domain.readings import (
     Backlog,
@@ -39,16 +39,6 @@ WATCHED_DAYS_MAX: Final = 32
 T = TypeVar("T")
 
 _log = log.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedBatch:
-    """Facts in the feed's order, and where to go on after them."""
-
-    facts: Sequence[Fact]
-    next_cursor: str
-    is_last: bool
-    """Whether the feed had no more when it sent this."""
 
 
 class Feed(Protocol):
@@ -191,6 +181,10 @@ class Cockpit:
         except TimeoutError:
             return False
         return True
+
+    def wake(self) -> None:
+        """End every wait for a change, as if something had changed."""
+        self._announce()
 
     async def _read(
         self, known: Reading[T], read: Callable[[], Awaitable[T]], name: str

@@ -44,6 +44,7 @@ from services.gateway.usecases.payouts import Payouts
 from services.gateway.usecases.performers import PaymentPerformer, PayoutPerformer, RefundPerformer
 from services.gateway.usecases.ports import EventEncoder
 from services.gateway.usecases.refunds import Refunds
+from services.gateway.usecases.screening import Screening
 from services.gateway.workers import callback_receiver, pushers, review_ear, sweepers
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -154,8 +155,7 @@ class Gateway:
             driver=self.payments.driver,
             drives=self.drives,
             table=self.store.payments,
-            risk=self.risk,
-            router=self.router,
+            screening=Screening(self.risk, self.router),
             clock=self.clock,
             ids=ids,
         )
@@ -170,8 +170,7 @@ class Gateway:
             driver=self.payouts.driver,
             drives=self.drives,
             table=self.store.payouts,
-            risk=self.risk,
-            router=self.router,
+            screening=Screening(self.risk, self.router),
             clock=self.clock,
             ids=ids,
         )

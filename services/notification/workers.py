@@ -121,10 +121,16 @@ class DeliveryWorker:
 
 
 async def measure_backlog(deliveries: Deliveries) -> None:
-    """Keep the gauges of the backlog current, for ever."""
+    """Keep the gauges of the backlog current, for ever; they stand still while the database is away."""
     while True:
-        backlog, oldest_age_s = await deliveries.backlog()
-        _PENDING.set(backlog.pending_count)
-        _OLDEST_PENDING.set(oldest_age_s)
-        _DEAD.set(backlog.dead_count)
+        try:
+            backlog, oldest_age_s = await deliveries.backlog()
+        except Exception as error:
+            if not is_connection_lost(error):
+                raise
+            _log.warning("backlog not measured", error=repr(error))
+        else:
+            _PENDING.set(backlog.pending_count)
+            _OLDEST_PENDING.set(oldest_age_s)
+            _DEAD.set(backlog.dead_count)
         await asyncio.sleep(BACKLOG_INTERVAL_S)

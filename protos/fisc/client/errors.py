@@ -171,10 +171,9 @@ def _details(error: grpc.aio.AioRpcError) -> Iterable[any_pb2.Any]:
 
 def _unpack(details: Iterable[any_pb2.Any], into: _Detail) -> _Detail | None:
     for detail in details:
-        if detail.Is(into.DESCRIPTOR):
-            try:
-                detail.Unpack(into)
-            except DecodeError:
-                return None
-            return into
+        try:
+            if detail.Unpack(into):
+                return into
+        except DecodeError:
+            return None
     return None

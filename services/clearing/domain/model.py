@@ -127,6 +127,16 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BillFile:
+    """A bill as the gateway hands it over. `is_empty`: the channel says there was nothing."""
+
+    provider: str
+    is_empty: bool
+    checked_hash: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelDay:
     """How far a channel's bill of one day has come."""
 

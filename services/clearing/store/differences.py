@@ -24,11 +24,13 @@ _SQL: Final = queries.load(Path(__file__).with_name("statements.sql"))
 async def adopt_drifted(
     connection: Connection, channel_id: str, day: date, *, days: int
 ) -> list[date]:
-    """Move items to the neighbouring day's bill that has them; the days to be matched again."""
+    """Move items to the neighbouring day's bill that has them; the days to be matched again.
+
+    The channel's days within reach stay locked until the transaction ends.
+    """
     reach = timedelta(days=days)
-    rows = await connection.fetch(
-        _SQL["adopt_drifted"], channel_id, day - reach, day + reach, days
-    )
+    await connection.fetch(_SQL["lock_channel_days"], channel_id, day - reach, day + reach)
+    rows = await connection.fetch(_SQL["adopt_drifted"], channel_id, day - reach, day + reach, days)
     return [row["day"] for row in rows]
 
 

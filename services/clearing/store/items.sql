@@ -1,4 +1,4 @@
-Items, fee plans, channels and requests already made.
+-- Items, fee plans, channels and requests already made.
 
 -- name: known_subjects
 SELECT subject_id FROM item WHERE subject_id = ANY ($1::text[])

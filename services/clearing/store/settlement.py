@@ -101,9 +101,7 @@ async def mark_fee_booked(connection: Connection, fee: ChannelFee) -> bool:
     return marked is True
 
 
-async def unvouchered_flows(
-    connection: Connection, day: date
-) -> list[tuple[str, ItemKind, str]]:
+async def unvouchered_flows(connection: Connection, day: date) -> list[tuple[str, ItemKind, str]]:
     """Channel, kind and currency of the day's items that are in no voucher yet."""
     rows = await connection.fetch(_SQL["unvouchered_flows"], day)
     return [(row["channel_id"], ItemKind(row["kind"]), row["currency"]) for row in rows]
@@ -118,9 +116,7 @@ async def take_flow(
     currency: str,
 ) -> Flow:
     """Put the flow's items into a voucher that is written in the same transaction."""
-    row = await connection.fetchrow(
-        _SQL["take_flow"], voucher_id, day, channel_id, kind, currency
-    )
+    row = await connection.fetchrow(_SQL["take_flow"], voucher_id, day, channel_id, kind, currency)
     return Flow(
         channel_id=channel_id,
         business_date=day,

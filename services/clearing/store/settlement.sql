@@ -1,4 +1,4 @@
-Batches, vouchers, channel fees, closings and the day's figures.
+-- Batches, vouchers, channel fees, closings and the day's figures.
 
 -- name: settleable
 -- Items that the channel confirmed, or whose difference was explained, up to a day, that are in no batch yet.
@@ -13,8 +13,8 @@ ORDER BY business_date, merchant_id, currency
 
 -- name: make_batch
 -- $1 batch, $2 merchant, $3 currency, $4 business day, $5 day it is due, $6 now
-WITH taken AS (
-    UPDATE item SET batch_id = $1
+WITH picked AS (
+    SELECT subject_id FROM item
     WHERE merchant_id = $2 AND currency = $3 AND business_date = $4
         AND batch_id IS NULL AND match_state <> 'UNMATCHED'
         AND NOT EXISTS (
@@ -22,7 +22,10 @@ WITH taken AS (
             WHERE difference.channel_id = item.channel_id AND difference.business_date = item.bill_date
                 AND difference.item_kind = item.kind AND difference.out_ref = item.out_ref
                 AND difference.state = 'OPEN')
-    RETURNING kind, amount_minor, merchant_fee_minor
+    ORDER BY subject_id FOR UPDATE OF item
+), taken AS (
+    UPDATE item SET batch_id = $1 FROM picked WHERE item.subject_id = picked.subject_id
+    RETURNING item.kind, item.amount_minor, item.merchant_fee_minor
 ), summed AS (
     SELECT count(*) AS items_count,
            coalesce(sum(amount_minor) FILTER (WHERE kind = 'PAYMENT'), 0)::bigint AS gross_minor,
@@ -67,10 +70,13 @@ WHERE business_date = $1 AND voucher_id IS NULL
 ORDER BY channel_id, kind, currency
 
 -- name: take_flow
-WITH taken AS (
-    UPDATE item SET voucher_id = $1
+WITH picked AS (
+    SELECT subject_id FROM item
     WHERE business_date = $2 AND channel_id = $3 AND kind = $4 AND currency = $5 AND voucher_id IS NULL
-    RETURNING amount_minor
+    ORDER BY subject_id FOR UPDATE
+), taken AS (
+    UPDATE item SET voucher_id = $1 FROM picked WHERE item.subject_id = picked.subject_id
+    RETURNING item.amount_minor
 )
 SELECT count(*) AS items_count, coalesce(sum(amount_minor), 0)::bigint AS amount_minor FROM taken
 

@@ -1,4 +1,4 @@
-Bills, how far each day's has come, and what matching finds.
+-- Bills, how far each day's has come, and what matching finds.
 
 -- name: channel_days
 SELECT * FROM channel_day WHERE business_date = $1 AND ($2::text IS NULL OR channel_id = $2)
@@ -39,6 +39,12 @@ SELECT statement_id, channel_id, business_date, sha256, size_bytes, state, reaso
 FROM statement
 WHERE ($1::date IS NULL OR business_date = $1) AND statement_id > $2
 ORDER BY statement_id LIMIT $3
+
+-- name: lock_channel_days
+-- Whoever matches a channel's days has them to himself; ascending, so that no two wait for each other.
+SELECT business_date FROM channel_day
+WHERE channel_id = $1 AND business_date BETWEEN $2 AND $3
+ORDER BY business_date FOR UPDATE
 
 -- name: adopt_drifted
 -- $1 channel, $2 first and $3 last bill day to look at, $4 days. An item that its own day's bill lacks and a

@@ -11,8 +11,7 @@ from libs import log
 from libs.errors import Unavailable
 from libs.rpc.status import from_rpc_error
 from services.cockpit.clients import wire
-from services.cockpit.domain.facts import Fact
-from services.cockpit.usecases import FeedBatch
+from services.cockpit.domain.facts import Fact, FeedBatch
 
 BATCH_MAX: Final = 500
 # A stream is renewed now and then, so that readers spread over a feed's new replicas.

@@ -317,5 +317,5 @@ def _case(case: risk_pb2.Case) -> RiskCase:
     )
 
 
-def _role(role: account_pb2.AccountRole) -> str:
+def _role(role: account_pb2.AccountRole.ValueType) -> str:
     return account_pb2.AccountRole.Name(role).removeprefix("ACCOUNT_ROLE_")

@@ -8,7 +8,16 @@ from typing import Final, TypeVar
 from services.cockpit.domain import wording
 from services.cockpit.domain.facts import ATTEMPT_UNKNOWN
 from services.cockpit.domain.figures import Record
-from services.cockpit.domain.readings import Backlog, Channel, Listed, Reading, Readings, Source
+from services.cockpit.domain.readings import (
+    Backlog,
+    Channel,
+    DeadDelivery,
+    Listed,
+    Reading,
+    Readings,
+    RiskCase,
+    Source,
+)
 
 # Below this, with enough outcomes behind it, a channel is in trouble.
 CHANNEL_SUCCESS_RATE_MIN: Final = 0.85
@@ -88,33 +97,37 @@ def troubles(channels: Iterable[Channel]) -> dict[str, str]:
 
 def people(readings: Readings, manual: Sequence[Record]) -> list[PersonItem]:
     """What waits for a person, the longest wait first, at most PEOPLE_SHOWN_MAX."""
-    items = [_manual_item(record) for record in manual]
-    for case in readings.cases.value.items if readings.cases.value else ():
-        items.append(
-            PersonItem(
-                what=f"Risk case: {case.operation.lower()}",
-                term="风控审核",
-                subject_id=case.subject_id or case.case_id,
-                merchant_id=case.merchant_id,
-                amount=_amount(case.amount.amount_minor, case.amount.currency),
-                why=case.why,
-                since=case.opened_at,
-            )
-        )
-    dead = readings.dead_deliveries.value
-    for delivery in dead.items if dead else ():
-        items.append(
-            PersonItem(
-                what="Dead webhook",
-                term="通知失败",
-                subject_id=delivery.subject_id,
-                merchant_id=delivery.merchant_id,
-                amount=wording.NONE,
-                why=f"{delivery.event_type}, {delivery.attempts_count} attempts",
-                since=delivery.created_at,
-            )
-        )
+    cases, dead = readings.cases.value, readings.dead_deliveries.value
+    items = [
+        *(_manual_item(record) for record in manual),
+        *(_case_item(case) for case in (cases.items if cases else ())),
+        *(_dead_item(delivery) for delivery in (dead.items if dead else ())),
+    ]
     return sorted(items, key=lambda item: item.since)[:PEOPLE_SHOWN_MAX]
+
+
+def _case_item(case: RiskCase) -> PersonItem:
+    return PersonItem(
+        what=f"Risk case: {case.operation.lower()}",
+        term="风控审核",
+        subject_id=case.subject_id or case.case_id,
+        merchant_id=case.merchant_id,
+        amount=_amount(case.amount.amount_minor, case.amount.currency),
+        why=case.why,
+        since=case.opened_at,
+    )
+
+
+def _dead_item(delivery: DeadDelivery) -> PersonItem:
+    return PersonItem(
+        what="Dead webhook",
+        term="通知失败",
+        subject_id=delivery.subject_id,
+        merchant_id=delivery.merchant_id,
+        amount=wording.NONE,
+        why=f"{delivery.event_type}, {delivery.attempts_count} attempts",
+        since=delivery.created_at,
+    )
 
 
 def _manual_item(record: Record) -> PersonItem:

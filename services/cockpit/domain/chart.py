@@ -56,10 +56,13 @@ def draw(hours: Sequence[HourBar], currency: str, *, width: int) -> str:
         f"Volume in {currency} and success rate by hour; "
         f"{wording.count(sum(bar.succeeded for bar in hours))} payments succeeded"
     )
+    head = (
+        f'<svg viewBox="0 0 {width} {HEIGHT}" width="{width}" height="{HEIGHT}" role="img" '
+        f'aria-label="{escape(label)}">'
+    )
     return "".join(
         (
-            f'<svg viewBox="0 0 {width} {HEIGHT}" width="{width}" height="{HEIGHT}" role="img" '
-            f'aria-label="{escape(label)}">',
+            head,
             *_volume_axis(hours, currency, width),
             *_rate_axis(width),
             *_hour_labels(hours, width),

@@ -1,6 +1,7 @@
 """What the gateway's events say: a payment, refund or payout right after something happened."""
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -56,3 +57,13 @@ class Fact:
     succeeded_at: datetime | None = None
     version: int
     attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedBatch:
+    """Facts in the feed's order, and where to go on after them."""
+
+    facts: Sequence[Fact]
+    next_cursor: str
+    is_last: bool
+    """Whether the feed had no more when it sent this."""

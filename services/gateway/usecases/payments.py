@@ -6,23 +6,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from libs.clock import Clock
-from libs.errors import ErrorKind, FiscError
+from libs.errors import FiscError
 from libs.ids import IdSource
-from libs.money import is_currency
 from services.gateway.domain import payment as payments
 from services.gateway.domain import saga
-from services.gateway.domain.errors import (
-    CurrencyNotEnabled,
-    PaymentNotFound,
-    RequestIdReused,
-    UnknownCurrency,
-)
+from services.gateway.domain.errors import PaymentNotFound, RequestIdReused
 from services.gateway.domain.merchant import Merchant
 from services.gateway.domain.payment import Payment, PaymentState, Verdicts
-from services.gateway.domain.saga import Plan
 from services.gateway.store.sagas import SagaTable
 from services.gateway.usecases.driver import Driver, Drives
-from services.gateway.usecases.ports import Risk, RiskQuery, RiskVerdict, RouteQuery, Router
+from services.gateway.usecases.ports import RiskQuery, RouteQuery
+from services.gateway.usecases.screening import Screening, check_currency
 
 WATCH_INTERVAL_S = 0.25
 
@@ -57,16 +51,14 @@ class Payments:
         driver: Driver[Payment],
         drives: Drives,
         table: SagaTable[Payment],
-        risk: Risk,
-        router: Router,
+        screening: Screening,
         clock: Clock,
         ids: IdSource,
     ) -> None:
         self._driver = driver
         self._drives = drives
         self._table = table
-        self._risk = risk
-        self._router = router
+        self._screening = screening
         self._clock = clock
         self._ids = ids
 
@@ -78,10 +70,11 @@ class Payments:
         """
         check_currency(merchant, order.currency)
         evaluation_id = f"{merchant.merchant_id}:{order.request_id}"
-        async with asyncio.TaskGroup() as group:
-            judging = group.create_task(self._judge(merchant, order, evaluation_id))
-            routing = group.create_task(self._plan(merchant, order, evaluation_id))
-        verdict, plan = judging.result(), routing.result()
+        verdict, plan = await self._screening.screen(
+            merchant,
+            _risk_query(merchant, order, evaluation_id),
+            _route_query(merchant, order, evaluation_id),
+        )
         now = self._clock.now()
         draft = self._draft(merchant, order, evaluation_id)
         step = payments.open_payment(
@@ -132,38 +125,6 @@ class Payments:
                 return
             await asyncio.sleep(WATCH_INTERVAL_S)
 
-    async def _judge(
-        self, merchant: Merchant, order: PaymentOrder, evaluation_id: str
-    ) -> RiskVerdict:
-        query = RiskQuery(
-            evaluation_id=evaluation_id,
-            merchant_id=merchant.merchant_id,
-            operation="PAYMENT",
-            amount_minor=order.amount_minor,
-            currency=order.currency,
-            method=order.method,
-            customer_id=order.customer_id,
-            ip=order.ip,
-            country=order.country,
-            device_id=order.device_id,
-            payer_token=order.payer_token,
-        )
-        return await judge(self._risk, merchant, query)
-
-    async def _plan(self, merchant: Merchant, order: PaymentOrder, route_key: str) -> Plan:
-        return await self._router.route(
-            RouteQuery(
-                route_key=route_key,
-                merchant_id=merchant.merchant_id,
-                operation="PAYMENT",
-                amount_minor=order.amount_minor,
-                currency=order.currency,
-                method=order.method,
-                routing=order.routing,
-                allowed_channel_ids=order.channel_ids,
-            )
-        )
-
     def _draft(self, merchant: Merchant, order: PaymentOrder, evaluation_id: str) -> Payment:
         now = self._clock.now()
         lifetime = timedelta(seconds=order.expires_in_s or payments.EXPIRES_DEFAULT_S)
@@ -189,24 +150,30 @@ class Payments:
         )
 
 
-def check_currency(merchant: Merchant, currency: str) -> None:
-    """Raises UnknownCurrency or CurrencyNotEnabled."""
-    if not is_currency(currency):
-        raise UnknownCurrency(field="amount.currency", currency=currency)
-    if currency not in merchant.currencies:
-        raise CurrencyNotEnabled(field="amount.currency", currency=currency)
+def _risk_query(merchant: Merchant, order: PaymentOrder, evaluation_id: str) -> RiskQuery:
+    return RiskQuery(
+        evaluation_id=evaluation_id,
+        merchant_id=merchant.merchant_id,
+        operation="PAYMENT",
+        amount_minor=order.amount_minor,
+        currency=order.currency,
+        method=order.method,
+        customer_id=order.customer_id,
+        ip=order.ip,
+        country=order.country,
+        device_id=order.device_id,
+        payer_token=order.payer_token,
+    )
 
 
-async def judge(risk: Risk, merchant: Merchant, query: RiskQuery) -> RiskVerdict:
-    """Risk's word, or the merchant's own policy while risk cannot be asked."""
-    try:
-        return await risk.evaluate(query)
-    except FiscError as error:
-        if error.kind not in {ErrorKind.UNAVAILABLE, ErrorKind.INTERNAL}:
-            raise
-        may_pass = (
-            merchant.risk_down_allowed and query.amount_minor <= merchant.risk_down_limit_minor
-        )
-        if may_pass:
-            return RiskVerdict(verdict="ALLOW")
-        raise
+def _route_query(merchant: Merchant, order: PaymentOrder, route_key: str) -> RouteQuery:
+    return RouteQuery(
+        route_key=route_key,
+        merchant_id=merchant.merchant_id,
+        operation="PAYMENT",
+        amount_minor=order.amount_minor,
+        currency=order.currency,
+        method=order.method,
+        routing=order.routing,
+        allowed_channel_ids=order.channel_ids,
+    )

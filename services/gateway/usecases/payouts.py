@@ -1,6 +1,5 @@
 """Payouts: send, read, list."""
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,8 +12,8 @@ from services.gateway.domain.merchant import Merchant
 from services.gateway.domain.payout import Payout, PayoutState
 from services.gateway.store.sagas import SagaTable
 from services.gateway.usecases.driver import Driver, Drives
-from services.gateway.usecases.payments import check_currency, judge
-from services.gateway.usecases.ports import Risk, RiskQuery, RouteQuery, Router
+from services.gateway.usecases.ports import RiskQuery, RouteQuery
+from services.gateway.usecases.screening import Screening, check_currency
 
 METHOD = "BANK_TRANSFER"
 
@@ -43,16 +42,14 @@ class Payouts:
         driver: Driver[Payout],
         drives: Drives,
         table: SagaTable[Payout],
-        risk: Risk,
-        router: Router,
+        screening: Screening,
         clock: Clock,
         ids: IdSource,
     ) -> None:
         self._driver = driver
         self._drives = drives
         self._table = table
-        self._risk = risk
-        self._router = router
+        self._screening = screening
         self._clock = clock
         self._ids = ids
 
@@ -81,14 +78,9 @@ class Payouts:
             method=METHOD,
             routing=request.routing,
         )
-        async with asyncio.TaskGroup() as group:
-            judging = group.create_task(judge(self._risk, merchant, risk_query))
-            routing = group.create_task(self._router.route(route_query))
-        verdict = judging.result()
+        verdict, plan = await self._screening.screen(merchant, risk_query, route_query)
         draft = self._draft(merchant.merchant_id, request, evaluation_id)
-        step = payouts.open_payout(
-            draft, verdict.verdict, verdict.case_id, routing.result(), self._clock.now()
-        )
+        step = payouts.open_payout(draft, verdict.verdict, verdict.case_id, plan, self._clock.now())
         stored = await self._driver.create(step)
         if stored.payout_id != draft.payout_id:
             if stored.fingerprint != request.fingerprint:

@@ -1,6 +1,5 @@
 """A gateway with real neighbours: risk, router, account and the sandbox's channels, each its own process."""
 
-import asyncio
 import dataclasses
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -10,6 +9,8 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
 from deploy.local.environment import LocalSettings
 from deploy.local.suite import operator_token
@@ -18,6 +19,7 @@ from fisc.common.v1 import method_pb2, money_pb2
 from fisc.gateway.v1 import operations_pb2, operations_pb2_grpc, payment_pb2, payment_pb2_grpc
 from fisc.risk.v1 import risk_pb2_grpc
 from fisc.router.v1 import router_pb2, router_pb2_grpc
+from libs.testing import eventually
 from tests.suite_runner import running_suite
 
 GROUPS = ("sandbox,router,risk,account", "gateway")
@@ -119,7 +121,9 @@ class House:
                 channel_account=operations_pb2.ChannelAccount(
                     channel_id=channel_id,
                     provider="simpay",
-                    base_url=f"{self.sandbox.base_url}/simpay/{channel_id}".replace("//simpay", "/simpay"),
+                    base_url=f"{self.sandbox.base_url}/simpay/{channel_id}".replace(
+                        "//simpay", "/simpay"
+                    ),
                     currencies=["CNY"],
                     zone="Asia/Shanghai",
                 ),
@@ -140,10 +144,14 @@ class House:
     async def book(self, channel_id: str) -> list[dict[str, Any]]:
         """The sandbox's own book of a channel."""
         answer = await self.sandbox.get("/control/book", params={"account_id": channel_id})
-        rows: list[dict[str, Any]] = answer.json()["rows"] if isinstance(answer.json(), dict) else answer.json()
+        rows: list[dict[str, Any]] = (
+            answer.json()["rows"] if isinstance(answer.json(), dict) else answer.json()
+        )
         return rows
 
-    async def pay(self, *channels: str, amount_minor: int = 1999, **fields: Any) -> payment_pb2.Payment:
+    async def pay(
+        self, *channels: str, amount_minor: int = 1999, **fields: Any
+    ) -> payment_pb2.Payment:
         """CreatePayment of the current merchant over these channels only."""
         request = payment_pb2.CreatePaymentRequest(
             **{
@@ -168,16 +176,65 @@ class House:
     async def ended(self, payment_id: str, timeout_s: float = 20.0) -> payment_pb2.Payment:
         """The payment once it is neither PROCESSING nor PENDING."""
         waiting = {payment_pb2.Payment.STATE_PROCESSING, payment_pb2.Payment.STATE_PENDING}
-        async with asyncio.timeout(timeout_s):
-            while (payment := await self.get(payment_id)).state in waiting:
-                await asyncio.sleep(0.1)
-        return payment
+
+        async def has_ended() -> payment_pb2.Payment | None:
+            payment = await self.get(payment_id)
+            return None if payment.state in waiting else payment
+
+        ended = await eventually(has_ended, timeout_s)
+        assert ended is not None
+        return ended
+
+    async def fund(self, amount_minor: int) -> None:
+        """A deposit from the bank to the merchant's available balance."""
+        opened = await self.account.OpenAccounts(
+            account_pb2.OpenAccountsRequest(
+                request_id="bank",
+                accounts=[
+                    account_pb2.Account(
+                        account_id="platform/bank/CNY",
+                        role=account_pb2.ACCOUNT_ROLE_BANK_MIRROR,
+                        currency="CNY",
+                    )
+                ],
+            ),
+            timeout=TIMEOUT_S,
+        )
+        assert opened.results[0].HasField("account")
+        posted = await self.account.PostTransfers(
+            account_pb2.PostTransfersRequest(
+                request_id=self.merchant_id,
+                transfers=[
+                    account_pb2.Transfer(
+                        transfer_id=f"{self.merchant_id}:fund",
+                        debit_account_id="platform/bank/CNY",
+                        credit_account_id=f"merchant/{self.merchant_id}/available/CNY",
+                        amount=money_pb2.Money(currency="CNY", amount_minor=amount_minor),
+                    )
+                ],
+            ),
+            timeout=TIMEOUT_S,
+        )
+        assert posted.results[0].booked
 
     async def balance(self, account_id: str) -> account_pb2.Balance:
         response = await self.account.GetAccount(
             account_pb2.GetAccountRequest(account_id=account_id), timeout=TIMEOUT_S
         )
         return response.balance
+
+
+def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
+    """What the server says of itself about an error."""
+    status = rpc_status.from_call(error)  # type: ignore[no-untyped-call]  # no stubs
+    assert status is not None
+    info = error_details_pb2.ErrorInfo()
+    assert any(detail.Unpack(info) for detail in status.details)
+    return info
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    return str(error_info(error).reason)
 
 
 @pytest.fixture

@@ -3,8 +3,11 @@
 import asyncio
 import json
 
+import prometheus_client
+
 from fisc.notification.v1 import notification_pb2 as pb
 from libs.testing import eventually
+from services.notification import workers
 from services.notification.usecases.deliveries import Result
 from tests.integration.notification.conftest import ENDPOINT_CONCURRENCY_MAX
 from tests.integration.notification.support import (
@@ -295,3 +298,25 @@ async def test_pages_of_deliveries_come_newest_first_and_can_be_narrowed(
     assert [each.event_id for each in await notification.listed(subject_id="pay_3")] == ["evt_3"]
     assert await notification.listed(merchant_id="mer_2") == []
     assert await notification.listed(state=pb.Delivery.STATE_DEAD) == []
+
+
+async def test_the_metrics_show_results_and_what_waits(
+    notification: Fixture, receiver: Receiver
+) -> None:
+    def sample(name: str, **labels: str) -> float:
+        return prometheus_client.REGISTRY.get_sample_value(name, labels) or 0.0
+
+    before = sample("fisc_notification_attempts_total", result="retry")
+    receiver.statuses = [500]
+    await notification.create(receiver.url)
+    await notification.tell(notice(1))
+    async with notification.working():
+        await eventually(
+            lambda: sample("fisc_notification_attempts_total", result="retry") == before + 1
+        )
+    notification.clock.advance(30)
+    measuring = asyncio.create_task(workers.measure_backlog(notification.deliveries))
+    await eventually(lambda: sample("fisc_notification_oldest_pending_seconds") == 30.0)
+    assert sample("fisc_notification_pending") == 1
+    assert sample("fisc_notification_dead") == 0
+    measuring.cancel()

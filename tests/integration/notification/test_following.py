@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 
@@ -82,11 +83,15 @@ async def append(source: Pool, *events: log.NewEvent) -> None:
         await log.append(connection, events)
 
 
-@contextlib.asynccontextmanager
-async def following(notification: Fixture, channel: grpc.aio.Channel) -> AsyncIterator[None]:
-    events = EventFeed(
+def feed_of(notification: Fixture, channel: grpc.aio.Channel) -> EventFeed:
+    return EventFeed(
         source="gateway", channel=channel, pool=notification.pool, metadata=bearer(TOKEN)
     )
+
+
+@contextlib.asynccontextmanager
+async def following(notification: Fixture, channel: grpc.aio.Channel) -> AsyncIterator[None]:
+    events = feed_of(notification, channel)
     task = asyncio.create_task(workers.follow(events, notification.fanout))
     try:
         yield
@@ -125,8 +130,9 @@ async def test_the_cursor_does_not_move_without_the_deliveries(
     await notification.create(receiver.url)
     await append(source, succeeded(1))
     await notification.pool.execute("ALTER TABLE delivery RENAME TO away")
-    async with following(notification, channel):
-        await asyncio.sleep(0.5)
+    with pytest.raises(asyncpg.UndefinedTableError):
+        async with asyncio.timeout(5):
+            await workers.follow(feed_of(notification, channel), notification.fanout)
     await notification.pool.execute("ALTER TABLE away RENAME TO delivery")
     async with following(notification, channel):
         await eventually(lambda: told(notification))

@@ -31,9 +31,7 @@ def parse(content: bytes) -> Bill:
     missing = [name for name in _COLUMNS if header.count(name) != 1]
     if missing:
         raise model.header_invalid(1, f"wants each of these once: {', '.join(missing)}")
-    parsed = [
-        _line(number, header, text) for number, text in enumerate(lines[1:-1], start=2)
-    ]
+    parsed = [_line(number, header, text) for number, text in enumerate(lines[1:-1], start=2)]
     try:
         stated_count, stated_sum = (model.scaled(cell, 0) for cell in total[1:])
     except ValueError as error:

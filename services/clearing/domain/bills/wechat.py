@@ -77,8 +77,7 @@ def parse(content: bytes) -> Bill:
     order_column = _first_of(_ORDER_AMOUNT, header)
     refund_column = _first_of(_REFUND_AMOUNT, header)
     rows = [
-        _row(number, header, text)
-        for number, text in enumerate(lines[1:-SUMMARY_LINES], start=2)
+        _row(number, header, text) for number, text in enumerate(lines[1:-SUMMARY_LINES], start=2)
     ]
     parsed = [_line(row, order_column, refund_column) for row in rows]
     _check_totals(header, rows, summary, {order_column, refund_column, _FEE})

@@ -1,0 +1,210 @@
+"""Background loops: the gateway's feed, the router's channels, the platform's accounts."""
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from fisc.common.v1 import events_pb2, events_pb2_grpc
+from fisc.gateway.v1 import events_pb2 as gateway_events
+from libs import log
+from libs.db.pool import Pool
+from libs.errors import FiscError
+from libs.events import consumer
+from libs.rpc import convert, deadline
+from services.clearing.domain.model import ItemKind, Succeeded
+from services.clearing.usecases.items import Items
+from services.clearing.usecases.ports import Ledger
+
+if TYPE_CHECKING:
+    import asyncpg
+
+CONSUMER: Final = "clearing"
+SOURCE: Final = "gateway"
+SUCCEEDED_STATE: Final = "SUCCEEDED"
+CATCH_UP_TIMEOUT_S: Final = 300.0
+RETRY_S: Final = 1.0
+# Facts are dated by the channels' days: the feed waits this long for the router at the start.
+CHANNELS_WAIT_MAX_S: Final = 15.0
+
+_log = log.get_logger()
+
+
+class ChannelRefresher:
+    """Keeps what clearing knows of channels current."""
+
+    def __init__(self, items: Items, *, every_s: float) -> None:
+        """Asks every `every_s` seconds, more often until the first answer."""
+        self._items = items
+        self._every_s = every_s
+        self._answered = asyncio.Event()
+
+    async def run(self) -> None:
+        """Endless; while the router is away channels stay as they were."""
+        while True:
+            try:
+                await self._items.refresh_channels()
+                self._answered.set()
+            except FiscError as error:
+                _log.warning("channels not refreshed", reason=error.reason)
+            await asyncio.sleep(self._every_s if self._answered.is_set() else RETRY_S)
+
+    async def wait_answered(self, timeout_s: float) -> None:
+        """Return when the router has answered once, or after timeout_s."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._answered.wait()
+        except TimeoutError:
+            _log.warning("router did not answer yet; the feed is followed without it")
+
+
+class PlatformAccounts:
+    """Opens the platform's own accounts."""
+
+    def __init__(self, ledger: Ledger, currencies: Collection[str]) -> None:
+        """In these currencies."""
+        self._ledger = ledger
+        self._currencies = currencies
+
+    async def run(self) -> None:
+        """End when they are open."""
+        while True:
+            try:
+                await self._ledger.open_platform_accounts(self._currencies)
+            except FiscError as error:
+                _log.warning("platform accounts not opened yet", reason=error.reason)
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+
+class FeedFollower:
+    """Turns the gateway's events into items; effect and cursor in one transaction."""
+
+    def __init__(
+        self,
+        *,
+        channel: grpc.aio.Channel,
+        metadata: Sequence[tuple[str, str | bytes]],
+        pool: Pool,
+        items: Items,
+        channels: ChannelRefresher,
+    ) -> None:
+        """The metadata authorizes clearing at the gateway."""
+        self._source: dict[str, Any] = {
+            "stub": events_pb2_grpc.EventFeedServiceStub(channel),
+            "consumer": CONSUMER,
+            "source": SOURCE,
+            "pool": pool,
+            "apply": self._apply,
+            "metadata": metadata,
+        }
+        self._items = items
+        self._channels = channels
+
+    async def run(self) -> None:
+        """Endless."""
+        await self._channels.wait_answered(CHANNELS_WAIT_MAX_S)
+        await consumer.follow(**self._source)
+
+    async def catch_up(self) -> int:
+        """Take in what has happened up to now; how many events that was. Raises FiscError."""
+        return await consumer.catch_up(
+            **self._source, timeout_s=deadline.budget_s(CATCH_UP_TIMEOUT_S)
+        )
+
+    async def _apply(
+        self,
+        connection: "asyncpg.Connection[asyncpg.Record]",
+        events: Sequence[events_pb2.Event],
+    ) -> None:
+        await self._items.record(connection, list(facts(events)))
+
+
+def facts(events: Iterable[events_pb2.Event]) -> Iterable[Succeeded]:
+    """The successes among the gateway's events, in order."""
+    for event in events:
+        match event.type:
+            case "payment.succeeded":
+                yield _payment(event)
+            case "refund.succeeded":
+                yield _refund(event)
+            case "payout.succeeded":
+                yield _payout(event)
+
+
+def _payment(event: events_pb2.Event) -> Succeeded:
+    payload = gateway_events.PaymentEvent()
+    event.payload.Unpack(payload)
+    payment = payload.payment
+    attempt = next(
+        (each for each in reversed(payload.attempts) if each.state == SUCCEEDED_STATE),
+        gateway_events.AttemptRecord(),
+    )
+    return _succeeded(
+        event,
+        attempt,
+        payment,
+        kind=ItemKind.PAYMENT,
+        subject_id=payment.payment_id,
+        payment_id=payment.payment_id,
+    )
+
+
+def _refund(event: events_pb2.Event) -> Succeeded:
+    payload = gateway_events.RefundEvent()
+    event.payload.Unpack(payload)
+    return _succeeded(
+        event,
+        payload.attempt,
+        payload.refund,
+        kind=ItemKind.REFUND,
+        subject_id=payload.refund.refund_id,
+        payment_id=payload.refund.payment_id,
+    )
+
+
+def _payout(event: events_pb2.Event) -> Succeeded:
+    payload = gateway_events.PayoutEvent()
+    event.payload.Unpack(payload)
+    return _succeeded(
+        event,
+        payload.attempt,
+        payload.payout,
+        kind=ItemKind.PAYOUT,
+        subject_id=payload.payout.payout_id,
+        payment_id="",
+    )
+
+
+def _succeeded(
+    event: events_pb2.Event,
+    attempt: gateway_events.AttemptRecord,
+    subject: Any,
+    *,
+    kind: ItemKind,
+    subject_id: str,
+    payment_id: str,
+) -> Succeeded:
+    if not attempt.out_ref:
+        # The item must not be lost; without its reference matching will show it as SHORT.
+        _log.warning("success without an attempt", event_id=event.event_id, subject_id=subject_id)
+    return Succeeded(
+        subject_id=subject_id,
+        kind=kind,
+        merchant_id=subject.merchant_id,
+        channel_id=attempt.channel_id or subject.channel_id,
+        out_ref=attempt.out_ref or subject_id,
+        provider_ref=attempt.provider_ref,
+        currency=subject.amount.currency,
+        amount_minor=subject.amount.amount_minor,
+        payment_id=payment_id,
+        succeeded_at=_moment(event, subject),
+    )
+
+
+def _moment(event: events_pb2.Event, subject: Any) -> datetime:
+    has_moment = subject.HasField("succeeded_at")
+    return convert.from_timestamp(subject.succeeded_at if has_moment else event.occurred_at)
