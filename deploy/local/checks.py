@@ -3,6 +3,8 @@
 Facts are gathered from the services and the sandbox; the checks themselves are pure.
 """
 
+import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any, Final
 from deploy.local import catalog
 from deploy.local.clients import Platform
 from deploy.local.close import Close
+from deploy.local.errors import LocalError
 from deploy.local.evidence import Finding
 from deploy.local.outcomes import Outcomes, has_succeeded, state_name
 from deploy.local.receiver import Heard
@@ -21,6 +24,8 @@ from fisc.gateway.v1 import operations_pb2, payment_pb2
 from fisc.notification.v1 import notification_pb2
 
 SHOWN_MAX: Final = 3
+SETTLE_TIMEOUT_S: Final = 30.0
+SETTLE_POLL_S: Final = 0.5
 SUCCEEDED: Final = "SUCCEEDED"
 
 
@@ -44,6 +49,17 @@ class Facts:
     backlog: dict[str, int]
     events_unpushed: int
     deliveries: Counter[str]
+
+
+async def gather_settled(platform: Platform, day: date) -> Facts:
+    """Ask until nothing is under way any more, or the patience has ended; then what stands."""
+    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+    while True:
+        facts = await gather(platform, day)
+        is_settled = not (facts.backlog or facts.events_unpushed or facts.deliveries["PENDING"])
+        if is_settled or time.monotonic() > deadline:
+            return facts
+        await asyncio.sleep(SETTLE_POLL_S)
 
 
 async def gather(platform: Platform, day: date) -> Facts:
@@ -97,6 +113,13 @@ def check_all(
         faults_were_handled(replay, findings),
         merchants_were_told(replay.outcomes, facts, heard),
     ]
+
+
+def require(checks: list[Check]) -> None:
+    """Raise LocalError naming every check that does not hold."""
+    failed = [f"{check.name}: {check.detail}" for check in checks if not check.holds]
+    if failed:
+        raise LocalError("; ".join(failed))
 
 
 def rows_were_sent(replay: Replay) -> Check:

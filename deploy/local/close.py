@@ -44,7 +44,8 @@ async def close_day(platform: Platform, day: date, on_progress: Callable[[str], 
     )
     async for response in stream:
         if response.progress:
-            on_progress(response.progress)
+            where = f"{response.channel_id}: " if response.channel_id else ""
+            on_progress(f"{where}{response.progress}")
         if response.HasField("report"):
             report = response.report
     if report is None:

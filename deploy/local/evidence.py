@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import time
 from typing import Any, Final
 
 from deploy.local import catalog, planted
@@ -15,6 +15,7 @@ from fisc.gateway.v1 import operations_pb2
 from libs.money import Money
 
 HISTORY_SHOWN_MAX: Final = 6
+CIRCUIT_OPEN: Final = "CHANNEL_CIRCUIT_OPEN"
 DELIVERIES_OF_A_DUPLICATE: Final = 2
 
 
@@ -82,8 +83,8 @@ async def _timeout(
         fault=planted.TIMEOUT,
         channel_id=channel_id,
         happened=f"{channel_id} took {amount} for {subject_id} and never answered",
-        handled=f"asked the channel instead of charging again: {state_name(payment)} with "
-        f"{len(evidence.attempts)} attempt, charged {charged} time",
+        handled=f"waited for the channel's word instead of charging again: {state_name(payment)} "
+        f"with {len(evidence.attempts)} attempt, charged {charged} time",
         is_handled=has_succeeded(payment) and charged == 1 and len(evidence.attempts) == 1,
         history=tuple(
             f"{line.at.ToDatetime():%H:%M:%S} {line.text}"
@@ -104,7 +105,7 @@ async def _duplicates(
     for hit in hits:
         subject_id, amount = _subject_of(outcomes, hit["out_ref"])
         callback = callbacks.get(hit["out_ref"], {"attempts": 0, "status": "?"})
-        told = outcomes.succeeded_events.get(subject_id, 0)
+        told = len(outcomes.succeeded_events.get(subject_id, ()))
         findings.append(
             Finding(
                 fault=planted.DUPLICATE,
@@ -132,7 +133,11 @@ def _down(replay: Replay, fault: PlannedFault, hits: list[dict[str, Any]]) -> It
     payments = [outcomes.subjects[subject_id] for subject_id in sorted(met)]
     paid = [payment for payment in payments if has_succeeded(payment)]
     elsewhere = [payment for payment in paid if payment.channel_id != fault.channel_id]
-    spared, total = _spared(replay, fault)
+    spared = sum(
+        1
+        for attempt in outcomes.attempts.values()
+        if attempt.channel_id == fault.channel_id and attempt.code == CIRCUIT_OPEN
+    )
     yield Finding(
         fault=planted.DOWN,
         channel_id=fault.channel_id,
@@ -141,32 +146,9 @@ def _down(replay: Replay, fault: PlannedFault, hits: list[dict[str, Any]]) -> It
         handled=f"{len(elsewhere)} of them paid through another channel, "
         f"{len(paid) - len(elsewhere)} through this one once it was back, "
         f"{len(payments) - len(paid)} ended unpaid; "
-        f"{spared} of {total} payments of these hours never met it",
+        f"the open circuit breaker sent {spared} more on without asking it",
         is_handled=all(has_ended(payment) for payment in payments) and bool(elsewhere),
     )
-
-
-def _spared(replay: Replay, fault: PlannedFault) -> tuple[int, int]:
-    """Of the payments of the outage that could have gone there, those sent elsewhere at once."""
-    method = next(p.method for p in catalog.CHANNELS if p.channel_id == fault.channel_id)
-    first = {
-        attempt.subject_id: attempt.channel_id
-        for attempt in replay.outcomes.attempts.values()
-        if attempt.number == 1
-    }
-    exposed = [
-        first[result.subject_id]
-        for result in replay.results
-        if result.row.method == method
-        and not result.row.channel_hint
-        and result.subject_id in first
-        and _is_within(result.row.time, fault)
-    ]
-    return sum(1 for channel_id in exposed if channel_id != fault.channel_id), len(exposed)
-
-
-def _is_within(moment: datetime, fault: PlannedFault) -> bool:
-    return fault.at <= moment.time() < (fault.until or time.max)
 
 
 def _wrong_bill(out_ref: str, differences: list[clearing_pb2.Difference] | None) -> Finding:

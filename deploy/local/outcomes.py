@@ -88,8 +88,8 @@ class Outcomes:
     """Only subjects whose request_id begins like this are kept; empty for all."""
     subjects: dict[str, Subject] = field(default_factory=dict)
     attempts: dict[str, gateway_events.AttemptRecord] = field(default_factory=dict)
-    succeeded_events: dict[str, int] = field(default_factory=dict)
-    """How often each subject was told to have succeeded: once, if all is well."""
+    succeeded_events: dict[str, set[str]] = field(default_factory=dict)
+    """The events that told of each subject's success: one, if all is well."""
     _waiting: dict[str, asyncio.Event] = field(default_factory=dict)
 
     def take(self, subject: Subject) -> None:
@@ -128,8 +128,7 @@ class Outcomes:
         # Events of one subject come in order, so the last word on an attempt is the latest.
         self.attempts.update({each.attempt_id: each for each in attempts if each.attempt_id})
         if event.type.endswith(".succeeded"):
-            count = self.succeeded_events.get(event.subject_id, 0)
-            self.succeeded_events[event.subject_id] = count + 1
+            self.succeeded_events.setdefault(event.subject_id, set()).add(event.event_id)
         self.take(subject)
 
     async def ended(self, key: str) -> None:

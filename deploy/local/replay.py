@@ -272,11 +272,12 @@ async def replay(
         try:
             await run.run()
             unended = await run.wait_ended()
-            if run.planter is not None:
-                wrong_bill_ref = await run.planter.plant_wrong_bill(heard)
         finally:
             if run.planter is not None:
                 await run.planter.finish()
+        # After the others are lifted, for this one stands until the bill is fetched.
+        if run.planter is not None:
+            wrong_bill_ref = await run.planter.plant_wrong_bill(heard)
         await outcomes.read_to_end(platform, heard)
     return Replay(
         file=file,

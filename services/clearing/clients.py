@@ -22,7 +22,7 @@ CALL_TIMEOUT_S: Final = 10.0
 BILL_TIMEOUT_S: Final = 120.0
 BILL_BYTES_MAX: Final = 256 << 20
 CHANNELS_PER_PAGE: Final = 1_000
-ROUTER_READS: Final = ("fisc.router.v1.RouterService/ListChannels",)
+IDEMPOTENT_METHODS: Final = {"router": ("fisc.router.v1.RouterService/ListChannels",)}
 
 Metadata = Sequence[tuple[str, str | bytes]]
 

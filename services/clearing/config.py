@@ -1,9 +1,21 @@
 """Settings of clearing, from FISC_CLEARING_* and the targets of the services it calls."""
 
+from typing import TypedDict
+
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from libs.config import ServiceSettings
+
+
+class DefaultPlan(TypedDict):
+    """The terms of the plan that holds for merchants that have none."""
+
+    rate_ppm: int
+    fixed_minor: int
+    payout_fixed_minor: int
+    fee_refundable: bool
+    settle_delay_days: int
 
 
 class Settings(ServiceSettings):
@@ -29,3 +41,13 @@ class Settings(ServiceSettings):
     # Currencies whose platform accounts are opened at the start; others when they are first booked.
     platform_currencies: tuple[str, ...] = ("CNY",)
     channel_refresh_s: float = Field(default=30.0, gt=0, le=3_600)
+
+    def default_plan(self) -> DefaultPlan:
+        """The default plan's terms by name."""
+        return DefaultPlan(
+            rate_ppm=self.default_rate_ppm,
+            fixed_minor=self.default_fixed_minor,
+            payout_fixed_minor=self.default_payout_fixed_minor,
+            fee_refundable=self.default_fee_refundable,
+            settle_delay_days=self.default_settle_delay_days,
+        )

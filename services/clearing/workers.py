@@ -139,13 +139,9 @@ def _payment(event: events_pb2.Event) -> Succeeded:
     payload = gateway_events.PaymentEvent()
     event.payload.Unpack(payload)
     payment = payload.payment
-    attempt = next(
-        (each for each in reversed(payload.attempts) if each.state == SUCCEEDED_STATE),
-        gateway_events.AttemptRecord(),
-    )
     return _succeeded(
         event,
-        attempt,
+        _succeeded_attempt(payload.attempts),
         payment,
         kind=ItemKind.PAYMENT,
         subject_id=payment.payment_id,
@@ -171,12 +167,19 @@ def _payout(event: events_pb2.Event) -> Succeeded:
     event.payload.Unpack(payload)
     return _succeeded(
         event,
-        payload.attempt,
+        _succeeded_attempt(payload.attempts),
         payload.payout,
         kind=ItemKind.PAYOUT,
         subject_id=payload.payout.payout_id,
         payment_id="",
     )
+
+
+def _succeeded_attempt(
+    attempts: Sequence[gateway_events.AttemptRecord],
+) -> gateway_events.AttemptRecord:
+    succeeded = (each for each in reversed(attempts) if each.state == SUCCEEDED_STATE)
+    return next(succeeded, gateway_events.AttemptRecord())
 
 
 def _succeeded(

@@ -38,6 +38,8 @@ WATCHED_DAYS_MAX: Final = 32
 
 T = TypeVar("T")
 
+_NEVER_READ: Final[Reading[Settlement]] = Reading()
+
 _log = log.get_logger()
 
 
@@ -111,7 +113,7 @@ class Cockpit:
     async def refresh_settlement(self, day: date) -> None:
         """Read clearing's view of a day, as `refresh` does, and keep it watched."""
         self.watch(day)
-        known = self._settlements.get(day) or Reading[Settlement]()
+        known = self._settlements.get(day) or _NEVER_READ
         reading = await self._read(known, lambda: self._sources.settlement(day), "settlement")
         if _differ(known, reading):
             self._announce()
@@ -150,7 +152,7 @@ class Cockpit:
         """What the page says about a day; None follows the latest."""
         shown = day or self.latest_day()
         figures, readings, manual = self._book.day(shown), self._readings, self._book.manual()
-        settlement = self._settlements.get(shown) or Reading[Settlement]()
+        settlement = self._settlements.get(shown) or _NEVER_READ
         channels = readings.channels.value or ()
         feed_error = self._feed.detail if self._feed.state == "down" else ""
         known_days = self._book.days()

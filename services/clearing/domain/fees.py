@@ -24,6 +24,27 @@ class PaidFee:
         return replace(self, refunded_minor=self.refunded_minor + amount_minor)
 
 
+def default_plan(
+    *,
+    rate_ppm: int,
+    fixed_minor: int,
+    payout_fixed_minor: int,
+    fee_refundable: bool,
+    settle_delay_days: int,
+) -> FeePlan:
+    """Return the plan of merchants that have none; its id says what it was, as settings change."""
+    return FeePlan(
+        plan_id=f"default:{rate_ppm}ppm+{fixed_minor}/payout+{payout_fixed_minor}",
+        merchant_id="",
+        rate_ppm=rate_ppm,
+        fixed_minor=fixed_minor,
+        payout_fixed_minor=payout_fixed_minor,
+        fee_refundable=fee_refundable,
+        effective_from=date.min,
+        settle_delay_days=settle_delay_days,
+    )
+
+
 def plan_on(plans: Iterable[FeePlan], merchant_id: str, day: date, default: FeePlan) -> FeePlan:
     """Return the merchant's latest plan in force on `day`, else the default."""
     in_force = [

@@ -73,16 +73,12 @@ class Flow:
 def flow_voucher(flow: Flow, *, number: int) -> Draft | None:
     """Return the voucher of a flow; items that came after the first one get number 2 and on."""
     receivable = f"1122.{flow.channel_id}"
-    match flow.kind:
-        case ItemKind.PAYMENT:
-            words, debits = "收款 collection", {receivable: flow.amount_minor}
-            debits[PENDING] = -flow.amount_minor
-        case ItemKind.REFUND:
-            words, debits = "退款 refunds", {PENDING: flow.amount_minor}
-            debits[receivable] = -flow.amount_minor
-        case ItemKind.PAYOUT:
-            words, debits = "付款 payouts", {AVAILABLE: flow.amount_minor}
-            debits[receivable] = -flow.amount_minor
+    words, debit, credit = {
+        ItemKind.PAYMENT: ("收款 collection", receivable, PENDING),
+        ItemKind.REFUND: ("退款 refunds", PENDING, receivable),
+        ItemKind.PAYOUT: ("付款 payouts", AVAILABLE, receivable),
+    }[flow.kind]
+    debits = {debit: flow.amount_minor, credit: -flow.amount_minor}
     summary = f"{words} {flow.channel_id} {flow.business_date} ×{flow.items_count}"
     source = flow.source if number == 1 else f"{flow.source}#{number}"
     return _draft(flow.business_date, flow.currency, summary, source, debits)

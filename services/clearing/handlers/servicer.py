@@ -1,7 +1,6 @@
 """fisc.clearing.v1.ClearingService: messages in, use case, messages out."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
@@ -10,31 +9,12 @@ from typing_extensions import override
 from fisc.clearing.v1 import clearing_pb2 as pb
 from fisc.clearing.v1 import clearing_pb2_grpc
 from services.clearing.handlers import convert
-from services.clearing.usecases.closing import Closing
-from services.clearing.usecases.items import Items
-from services.clearing.usecases.matching import Matching
+from services.clearing.usecases.assembly import UseCases
 from services.clearing.usecases.paging import PageRequest
-from services.clearing.usecases.plans import Plans
-from services.clearing.usecases.reports import Reports
-from services.clearing.usecases.settlement import Settlement
-from services.clearing.usecases.statements import Statements
 
 SERVICE_NAME: Final = "fisc.clearing.v1.ClearingService"
 DAY: Final = "business_date"
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UseCases:
-    """All that clearing does."""
-
-    items: Items
-    plans: Plans
-    statements: Statements
-    matching: Matching
-    settlement: Settlement
-    reports: Reports
-    closing: Closing
 
 
 class ClearingServicer(clearing_pb2_grpc.ClearingServiceServicer):

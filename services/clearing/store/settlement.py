@@ -111,6 +111,7 @@ async def take_flow(
     connection: Connection,
     voucher_id: str,
     day: date,
+    *,
     channel_id: str,
     kind: ItemKind,
     currency: str,

@@ -138,7 +138,12 @@ class Settlement:
                     now = self._clock.now()
                     voucher_id = self._ids.new("vou")
                     flow = await store.take_flow(
-                        connection, voucher_id, day, channel_id, kind, currency
+                        connection,
+                        voucher_id,
+                        day,
+                        channel_id=channel_id,
+                        kind=kind,
+                        currency=currency,
                     )
                     number = 1 + await store.count_vouchers_of(connection, flow.source)
                     draft = vouchers.flow_voucher(flow, number=number)

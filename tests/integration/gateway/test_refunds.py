@@ -81,7 +81,7 @@ async def test_concurrent_refunds_never_exceed_the_payment(house: House) -> None
         attempts = [group.create_task(attempt()) for _ in range(10)]
 
     assert sum(each.result() for each in attempts) == 3
-    refunds = [row for row in await house.book(channel) if row["kind"] == "REFUND"]
+    refunds = [row for row in await house.book(channel) if row["kind"] == "refund"]
     assert sum(row["amount"] for row in refunds) == 900
 
 
@@ -115,7 +115,7 @@ async def test_a_refund_whose_answer_was_lost_is_found_again(house: House) -> No
         return response.refund.state == R.STATE_SUCCEEDED
 
     await eventually(has_succeeded, 15)
-    refunds = [row for row in await house.book(channel) if row["kind"] == "REFUND"]
+    refunds = [row for row in await house.book(channel) if row["kind"] == "refund"]
     assert [row["amount"] for row in refunds] == [1_000]
 
 
