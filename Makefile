@@ -53,7 +53,7 @@ protos-fresh: install-dev ## fail if a stub differs from its contract, or a cont
 	@$(PYTHON_BIN) -m deploy.protos --lint
 
 bench: install-dev ## measure; writes build/bench.json
-	@exec .venv/bin/pytest tests/bench -m bench --timeout=900 -s $(PYTEST_ARGUMENTS)
+	@exec .venv/bin/python -m tests.bench
 
 lock: ## write the locks anew (UPGRADE=1: newest versions)
 	@deploy/bootstrap.sh lock

@@ -1,7 +1,7 @@
 """Runs a part of the local suite as a process of its own, for tests that speak to real services.
 
-`python -m tests.suite_runner BASE_PORT DATA_DIR GROUP...`, each GROUP a comma-separated list of services, prints "ready" and stays until
-SIGTERM. `running_suite` starts it from a test session.
+`python -m tests.suite_runner BASE_PORT DATA_DIR GROUP...`, each GROUP a comma-separated list of services, prints a line "pid NAME NUMBER" a
+process, then "ready", and stays until SIGTERM. `running_suite` starts it from a test session.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from deploy.local import ports
@@ -22,8 +22,14 @@ READY = "ready"
 
 
 @contextlib.contextmanager
-def running_suite(data_dir: Path, groups: Sequence[str], **environ: str) -> Iterator[LocalSettings]:
-    """Starts the services of `groups` in order and stops them at the end."""
+def running_suite(
+    data_dir: Path,
+    groups: Sequence[str],
+    *,
+    pids: dict[str, int] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[LocalSettings]:
+    """Starts the services of `groups` in order and stops them at the end. `pids`, if given, is filled by name."""
     settings = LocalSettings(base_port=ports.find_free_base(), data_dir=data_dir)
     process = subprocess.Popen(
         [
@@ -36,13 +42,16 @@ def running_suite(data_dir: Path, groups: Sequence[str], **environ: str) -> Iter
         ],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, **environ},
+        env={**os.environ, **(environ or {})},
     )
     try:
         lines = []
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line)
+            if line.startswith("pid ") and pids is not None:
+                _, name, number = line.split()
+                pids[name] = int(number)
             if line.strip() == READY:
                 break
         else:
@@ -59,6 +68,8 @@ async def _run(base_port: int, data_dir: Path, groups: Sequence[str]) -> None:
     settings = LocalSettings(base_port=base_port, data_dir=data_dir)
     start_order = [group.split(",") for group in groups]
     async with Suite(settings, on_progress=print, start_order=start_order) as suite:
+        for name in ("postgres", "redis", *(name for group in start_order for name in group)):
+            print("pid", name, suite.child(name).pid)
         print(READY, flush=True)
         await suite.run_until_stopped()
 

@@ -127,26 +127,23 @@ def _down(replay: Replay, fault: PlannedFault, hits: list[dict[str, Any]]) -> It
         replay.outcomes,
         {hit["out_ref"] for hit in hits if hit["operation"] == "charge"},
     )
-    met = {a.subject_id for a in outcomes.attempts.values() if a.out_ref in refs}
-    if not met:
+    there = [a for a in outcomes.attempts.values() if a.channel_id == fault.channel_id]
+    met = {attempt.subject_id for attempt in there if attempt.out_ref in refs}
+    spared = {attempt.subject_id for attempt in there if attempt.code == CIRCUIT_OPEN}
+    payments = [outcomes.subjects[subject_id] for subject_id in sorted(met | spared)]
+    if not payments:
         return
-    payments = [outcomes.subjects[subject_id] for subject_id in sorted(met)]
     paid = [payment for payment in payments if has_succeeded(payment)]
     elsewhere = [payment for payment in paid if payment.channel_id != fault.channel_id]
-    spared = sum(
-        1
-        for attempt in outcomes.attempts.values()
-        if attempt.channel_id == fault.channel_id and attempt.code == CIRCUIT_OPEN
-    )
     yield Finding(
         fault=planted.DOWN,
         channel_id=fault.channel_id,
         happened=f"{fault.channel_id} hung up on {len(hits)} calls between {fault.at:%H:%M} and "
         f"{fault.until or time.max:%H:%M}; {len(met)} payments met it",
-        handled=f"{len(elsewhere)} of them paid through another channel, "
+        handled=f"the circuit breaker opened and sent {len(spared)} more on without asking it; "
+        f"of all, {len(elsewhere)} were paid through another channel, "
         f"{len(paid) - len(elsewhere)} through this one once it was back, "
-        f"{len(payments) - len(paid)} ended unpaid; "
-        f"the open circuit breaker sent {spared} more on without asking it",
+        f"{len(payments) - len(paid)} not at all",
         is_handled=all(has_ended(payment) for payment in payments) and bool(elsewhere),
     )
 

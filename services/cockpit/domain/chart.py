@@ -17,9 +17,9 @@ from services.cockpit.domain.figures import Tally
 VOLUME_TICKS_MAX: Final = 3
 LEFT: Final = 52
 RIGHT: Final = 6
-VOLUME_TOP: Final = 26
+VOLUME_TOP: Final = 30
 VOLUME_HEIGHT: Final = 150
-RATE_TOP: Final = VOLUME_TOP + VOLUME_HEIGHT + 40
+RATE_TOP: Final = VOLUME_TOP + VOLUME_HEIGHT + 44
 RATE_HEIGHT: Final = 56
 HEIGHT: Final = RATE_TOP + RATE_HEIGHT + 24
 BAR_GAP: Final = 4
@@ -93,15 +93,16 @@ def _volume_top(hours: Sequence[HourBar]) -> tuple[int, int]:
 
 def _volume_axis(hours: Sequence[HourBar], currency: str, width: int) -> Iterator[str]:
     step, top = _volume_top(hours)
-    yield _text(0, VOLUME_TOP - 12, f"Volume, {currency}", "caption")
-    for tick in range(0, top + 1, step):
+    yield _text(0, VOLUME_TOP - 16, f"Volume, {currency}", "caption")
+    has_volume = any(bar.volume_minor for bar in hours)
+    for tick in range(0, top + 1, step) if has_volume else (0,):
         y = VOLUME_TOP + VOLUME_HEIGHT - VOLUME_HEIGHT * tick // top
         yield _rule(y, width, "base" if tick == 0 else "grid")
         yield _text(LEFT - 8, y + 4, _compact(tick, currency), "tick end")
 
 
 def _rate_axis(width: int) -> Iterator[str]:
-    yield _text(0, RATE_TOP - 12, "Success rate", "caption")
+    yield _text(0, RATE_TOP - 16, "Success rate", "caption")
     for percent in (0, 50, 100):
         y = _rate_y(percent, 100)
         yield _rule(y, width, "base" if percent == 0 else "grid")

@@ -53,6 +53,14 @@ STATES: Final[Mapping[str, tuple[str, str]]] = {
     "NOT_READY": ("Not ready", "未就绪"),
     "REJECTED": ("Rejected", "已拒收"),
 }
+METHODS: Final[Mapping[str, tuple[str, str]]] = {
+    "WECHAT_QR": ("WeChat QR", "微信扫码"),
+    "ALIPAY_QR": ("Alipay QR", "支付宝扫码"),
+    "UNIONPAY_QR": ("UnionPay QR", "云闪付扫码"),
+    "CARD": ("Card", "银行卡"),
+    "ONLINE_BANKING": ("Online banking", "网银"),
+    "BANK_TRANSFER": ("Bank transfer", "银行转账"),
+}
 GOOD_STATES: Final = frozenset({"SUCCEEDED", "SETTLED", "ENABLED", "FETCHED"})
 # A declined payment is everyday life and has no colour; money nobody can place has.
 BAD_STATES: Final = frozenset({"MANUAL", "UNKNOWN", "DISABLED", "REJECTED"})

@@ -57,6 +57,7 @@ class Renderer:
             chart_widths=CHART_WIDTHS_PX,
             state_words=lambda name: wording.words(wording.STATES, name),
             difference_words=lambda name: wording.words(wording.DIFFERENCES, name),
+            method_words=lambda name: wording.words(wording.METHODS, name),
             role_words=lambda name: wording.words(wording.ROLES, name),
         )
         self._cache: dict[date | None, tuple[int, dict[str, str]]] = {}
