@@ -173,6 +173,9 @@ def explained(what: str) -> Iterator[None]:
     """Turn what a service or the sandbox refuses into a message for the operator."""
     try:
         yield
+    except ExceptionGroup as group:
+        first = group.exceptions[0]
+        raise LocalError(f"{what}: {type(first).__name__}: {first}") from group
     except FiscError as error:
         raise LocalError(f"{what}: {describe(error)}") from error
     except grpc.aio.AioRpcError as error:

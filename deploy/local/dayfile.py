@@ -190,6 +190,9 @@ def _check_header(header: Sequence[str], name: str) -> None:
     unknown = [column for column in header if column not in COLUMNS]
     twice = sorted({column for column in header if header.count(column) > 1})
     found = (("lacks", missing), ("has unknown", unknown), ("has twice", twice))
+    if len(missing) == len(COLUMNS):
+        reason = f"is not the header, which names {', '.join(COLUMNS)}"
+        raise DayFileError(name, [Problem(line=1, column="", reason=reason)])
     reasons = [f"the header {what} {', '.join(columns)}" for what, columns in found if columns]
     if reasons:
         problems = [Problem(line=1, column="", reason=reason) for reason in reasons]

@@ -38,13 +38,11 @@ async def find(
 
     Raises FiscError, httpx.HTTPError.
     """
-    if replay.planter is None:
-        return []
     fired = (await platform.sandbox.faults())["fired"]
     book = {row["out_ref"]: row for row in await platform.sandbox.book(replay.file.business_date)}
     refs = {attempt.out_ref: attempt for attempt in replay.outcomes.attempts.values()}
     findings: list[Finding] = []
-    for fault in replay.planter.planned:
+    for fault in replay.planter.planned if replay.planter else ():
         hits = [
             hit
             for hit in fired

@@ -80,14 +80,14 @@ class Planter:
         """Do what is due at this time of the file; says what was done."""
         done: list[str] = []
         while self._agenda and self._agenda[0][0] <= now:
-            moment, fault, is_begin = self._agenda.pop(0)
+            _, fault, is_begin = self._agenda.pop(0)
             sandbox = self._platform.sandbox
             if is_begin:
                 await sandbox.add_fault(fault.account_id, fault.fault, **fault.more)
             else:
                 await sandbox.clear_faults(fault.account_id)
             what = "planted at" if is_begin else "lifted from"
-            done.append(f"{moment:%H:%M} {fault.fault} {what} {fault.channel_id}")
+            done.append(f"{fault.fault} {what} {fault.channel_id}")
         return done
 
     async def finish(self) -> None:
@@ -123,6 +123,20 @@ class Planter:
             yield midnight + _since_midnight(fault.at), fault, True
             if fault.until is not None:
                 yield midnight + _since_midnight(fault.until), fault, False
+
+
+async def wrong_bill_ref(platform: Platform, outcomes: Outcomes) -> str:
+    """The reference for which an earlier replay ordered a wrong amount on the bill; "" for none."""
+    refs = {attempt.out_ref for attempt in outcomes.attempts.values()}
+    faults = await platform.sandbox.faults()
+    return next(
+        (
+            str(fault["out_ref"])
+            for fault in [*faults["fired"], *faults["standing"]]
+            if fault["fault"] == WRONG_AMOUNT and fault["out_ref"] in refs
+        ),
+        "",
+    )
 
 
 def _since_midnight(moment: time) -> timedelta:

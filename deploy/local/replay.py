@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import httpx
 
-from deploy.local import catalog, outcomes
+from deploy.local import catalog, outcomes, planted
 from deploy.local.clients import Platform, bearer, describe
 from deploy.local.credentials import Credentials
 from deploy.local.dayfile import DayFile, Row
@@ -171,6 +171,7 @@ class Run:
         self._clock = BusinessClock(platform)
         self._slots = asyncio.Semaphore(options.concurrency)
         self._done = 0
+        self._reached = file.rows[0].time
         self.results = {row.ref: RowResult(row=row) for row in file.rows}
         self._sent = {row.ref: asyncio.Event() for row in file.rows if row.kind == "payment"}
         self.planter: Planter | None = None
@@ -185,18 +186,18 @@ class Run:
                     await asyncio.sleep(max(0.0, began + due_s - time.monotonic()))
                 if row.kind != "refund":
                     await self._slots.acquire()
+                self._reached = row.time
                 await self._clock.advance(row.time)
                 for news in await self.planter.advance(row.time) if self.planter else ():
-                    self._tell(row, news)
+                    self._tell(news)
                 group.create_task(self._handle(row))
 
     async def wait_ended(self) -> list[Subject]:
         """Wait until nothing is on its way; what is after SETTLE_TIMEOUT_S."""
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
-        last = self._file.rows[-1]
         async with _running(self._clock.hold()):
             while (unended := self._heard.unended()) and time.monotonic() < deadline:
-                self._tell(last, f"waiting for {len(unended)} that have not ended")
+                self._tell(f"waiting for {len(unended)} that have not ended")
                 await asyncio.sleep(SETTLE_POLL_S)
         return unended
 
@@ -213,7 +214,7 @@ class Run:
             if row.ref in self._sent:
                 self._sent[row.ref].set()
             self._done += 1
-            self._tell(row, "")
+            self._tell("")
 
     async def _refund(self, row: Row, result: RowResult) -> None:
         """A refund waits for its payment to end, and is not sent if that took no money."""
@@ -237,8 +238,9 @@ class Run:
         result.subject_id = subject_id(subject)
         self._heard.take(subject)
 
-    def _tell(self, row: Row, news: str) -> None:
-        self._on_progress(self._done, len(self._file.rows), f"{row.time:%H:%M} {news}".rstrip())
+    def _tell(self, news: str) -> None:
+        text = f"{self._reached:%H:%M} {news}".rstrip()
+        self._on_progress(self._done, len(self._file.rows), text)
 
 
 async def replay(
@@ -279,6 +281,8 @@ async def replay(
         if run.planter is not None:
             wrong_bill_ref = await run.planter.plant_wrong_bill(heard)
         await outcomes.read_to_end(platform, heard)
+        if was_replayed_before:
+            wrong_bill_ref = await planted.wrong_bill_ref(platform, heard)
     return Replay(
         file=file,
         results=list(run.results.values()),

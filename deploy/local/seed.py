@@ -92,11 +92,11 @@ class Seeder:
         )
         reached = {account.channel_id: account.base_url async for account in accounts}
         played = {account["account_id"] for account in await platform.sandbox.accounts()}
-        written = 0
+        moved = 0
         for plan in catalog.CHANNELS:
             if plan.account_id not in played or reached.get(plan.channel_id) != self._url(plan):
                 await self._open_account(plan, is_moved=plan.channel_id in reached)
-                written += 1
+                moved += plan.channel_id in reached
         # Routed last, so that no payment is sent where the gateway cannot go yet.
         for plan in catalog.CHANNELS:
             if plan.channel_id not in routed:
@@ -107,7 +107,10 @@ class Seeder:
                         channel=plan.router_channel(),
                     ),
                 )
-        return self._told("channels", written)
+        if moved:
+            self._on_progress(f"corrected where {moved} channels are reached")
+        made = self._told("channels", len({p.channel_id for p in catalog.CHANNELS} - routed))
+        return made or moved > 0
 
     async def _open_account(self, plan: ChannelPlan, *, is_moved: bool) -> None:
         """Make the same keys known to both ends of a channel."""
@@ -261,6 +264,7 @@ class Seeder:
             "endpoints",
         )
         known = {endpoint.merchant_id: endpoint async for endpoint in listed}
+        moved = 0
         for merchant_id in catalog.MERCHANTS:
             url = f"{self._receiver_url}/{merchant_id}"
             endpoint = known.get(merchant_id)
@@ -269,6 +273,7 @@ class Seeder:
                 continue
             if endpoint.url != url:
                 endpoint.url = url
+                moved += 1
                 await platform.call(
                     platform.notification.UpdateEndpoint,
                     notification_pb2.UpdateEndpointRequest(
@@ -277,7 +282,10 @@ class Seeder:
                 )
             if merchant_id not in self._credentials.webhook_secrets:
                 await self._rotate_secret(merchant_id, endpoint.endpoint_id)
-        return self._told("webhook endpoints", len(catalog.MERCHANTS.keys() - known.keys()))
+        if moved:
+            self._on_progress(f"corrected where {moved} merchants hear")
+        made = self._told("webhook endpoints", len(catalog.MERCHANTS.keys() - known.keys()))
+        return made or moved > 0
 
     async def _create_endpoint(self, merchant_id: str, url: str) -> None:
         answer = await self._platform.call(

@@ -33,6 +33,7 @@ class Clearing:
     does: UseCases
     servicer: ClearingServicer
     feed: feed.EventFeedServicer
+    follower: workers.FeedFollower
     background: tuple[server.Hook, ...]
 
 
@@ -59,15 +60,14 @@ async def compose(
     )
     bills = clients.GatewayBills(gateway, metadata)
     ports = Ports(pool=pool, clock=clock, ids=ids, bills=bills, ledger=ledger, feed=follower)
-    terms = Terms(
-        plan, settings.settle_on_close, makeup_weekends=settings.settle_on_makeup_weekends
-    )
+    terms = Terms(plan, settings.settle_on_close, settings.settle_on_makeup_weekends)
     does = assemble(ports, items, ENCODERS, terms)
     accounts = workers.PlatformAccounts(ledger, settings.platform_currencies)
     return Clearing(
         does=does,
         servicer=ClearingServicer(does),
         feed=feed.EventFeedServicer(pool),
+        follower=follower,
         background=(channels.run, follower.run, accounts.run),
     )
 

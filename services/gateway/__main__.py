@@ -76,7 +76,7 @@ class Gateway:
         self.store = SagaStore(pool)
         self.sealer = FernetSealer(settings.seal_key.get_secret_value())
         self.channels = Directory(
-            registry=self.registry,
+            rows=self.registry,
             sealer=self.sealer,
             http=http,
             clock=clock,

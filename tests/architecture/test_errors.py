@@ -75,7 +75,9 @@ def test_reasons_are_upper_snake() -> None:
 
 
 def test_every_error_says_what_went_wrong() -> None:
-    silent = [f"{error.__module__}.{error.__qualname__}" for error in _errors() if not error.__doc__]
+    silent = [
+        f"{error.__module__}.{error.__qualname__}" for error in _errors() if not error.__doc__
+    ]
     assert silent == []
 
 

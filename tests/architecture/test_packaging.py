@@ -1,4 +1,4 @@
-"""What we ship: the stubs, installable alone; and the platform, whose lock must be enough to run it."""
+"""What we ship: the stubs, installable alone; the platform, whose lock is enough to run it."""
 
 import importlib.metadata
 import os

@@ -10,9 +10,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SOURCES: Final = ("services", "libs", "deploy", "protos", "tests")
-SERVICES: Final = tuple(
-    sorted(path.parent.name for path in ROOT.glob("services/*/__init__.py"))
-)
+SERVICES: Final = tuple(sorted(path.parent.name for path in ROOT.glob("services/*/__init__.py")))
 _GENERATED: Final = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 _TEXTS: Final = frozenset(
     {".css", ".html", ".js", ".json", ".md", ".proto", ".py", ".sh", ".sql", ".toml", ".yaml", ".yml"}

@@ -3,8 +3,10 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import date, datetime
+from typing import Protocol
 
 import orjson
 import prometheus_client
@@ -27,15 +29,18 @@ from services.gateway.domain.channel import (
     RefundOrder,
 )
 from services.gateway.domain.errors import ChannelNotFound
-from services.gateway.store.registry import Registry, StoredChannel
+from services.gateway.domain.merchant import StoredChannel
 
 # Calls one channel may have under way; the rest wait, so that a slow channel cannot take every connection.
 IN_FLIGHT_MAX = 64
+# Far below the saga's lease: whoever still waits for a place by then had better be told so.
+PLACE_WAIT_MAX_S = 3.0
 SLOW_CALL_S = 3.0
 BREAKER_OPEN_S = 5.0
 REFRESH_INTERVAL_S = 5.0
 CHANNELS_MAX = 1000
 CIRCUIT_OPEN = "CHANNEL_CIRCUIT_OPEN"
+NO_PLACE = "CHANNEL_BULKHEAD_FULL"
 
 calls = prometheus_client.Counter(
     "channel_calls_total", "Calls of channels.", ["channel", "operation", "outcome"]
@@ -46,6 +51,14 @@ latency = prometheus_client.Histogram(
     ["channel", "operation"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10),
 )
+
+
+class ChannelRows(Protocol):
+    """Where the channels' rows come from."""
+
+    async def list_channels(self, after: str, limit: int) -> Sequence[StoredChannel]:
+        """By id."""
+        ...
 
 
 class FernetSealer:
@@ -69,6 +82,10 @@ class _Unknown(Exception):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.code)
         self.outcome = outcome
+
+
+class _NoPlace(Exception):
+    """Every place of the channel is taken."""
 
 
 class GuardedConnector:
@@ -123,18 +140,32 @@ class GuardedConnector:
                 raise _Unknown(outcome)
             return outcome
 
-        async with self._in_flight:
-            started_s = time.perf_counter()
-            try:
+        started_s = time.perf_counter()
+        try:
+            async with self._place():
                 outcome = await self._breaker.call(call, is_failure=_is_unknown)
-            except _Unknown as unknown:
-                outcome = unknown.outcome
-            except BreakerOpen:
-                kind = OutcomeKind.DECLINED_SOFT if is_order else OutcomeKind.UNKNOWN
-                outcome = Outcome(kind=kind, code=CIRCUIT_OPEN)
+        except _Unknown as unknown:
+            outcome = unknown.outcome
+        except (BreakerOpen, _NoPlace) as unsent:
+            kind = OutcomeKind.DECLINED_SOFT if is_order else OutcomeKind.UNKNOWN
+            code = NO_PLACE if isinstance(unsent, _NoPlace) else CIRCUIT_OPEN
+            outcome = Outcome(kind=kind, code=code)
         latency.labels(self._channel_id, operation).observe(time.perf_counter() - started_s)
         calls.labels(self._channel_id, operation, outcome.kind.value).inc()
         return outcome
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """One of the channel's places. Raises _NoPlace when none comes free in time."""
+        try:
+            async with asyncio.timeout(PLACE_WAIT_MAX_S):
+                await self._in_flight.acquire()
+        except TimeoutError:
+            raise _NoPlace from None
+        try:
+            yield
+        finally:
+            self._in_flight.release()
 
 
 class Directory:
@@ -143,13 +174,13 @@ class Directory:
     def __init__(
         self,
         *,
-        registry: Registry,
+        rows: ChannelRows,
         sealer: FernetSealer,
         http: ChannelHttp,
         clock: Clock,
         timeout_s: float,
     ) -> None:
-        self._registry = registry
+        self._rows = rows
         self._sealer = sealer
         self._http = http
         self._clock = clock
@@ -168,7 +199,7 @@ class Directory:
 
     async def refresh(self) -> None:
         """Builds what is new or has changed; a changed row must not lose its breaker's memory for nothing."""
-        for stored in await self._registry.list_channels("", CHANNELS_MAX):
+        for stored in await self._rows.list_channels("", CHANNELS_MAX):
             channel_id = stored.account.channel_id
             known = self._built.get(channel_id)
             if known is None or known[0] != stored.updated_at:

@@ -32,6 +32,21 @@ class ChannelAccount:
     zone: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredChannel:
+    """A channel account with its credentials still sealed."""
+
+    account: ChannelAccount
+    credential_names: tuple[str, ...]
+    sealed_credentials: bytes
+    updated_at: datetime
+
+
+def derived_id(request_id: str) -> str:
+    """The id of a merchant who did not choose one: the same request makes the same merchant."""
+    return f"mer_{hashlib.sha256(request_id.encode()).hexdigest()[:26]}"
+
+
 def compose_api_key(key_id: str, secret: str) -> str:
     """The key a merchant sends: it names its row and proves itself."""
     return f"{API_KEY_PREFIX}.{key_id}.{secret}"

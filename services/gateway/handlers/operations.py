@@ -57,7 +57,8 @@ class OperationsHandlers(operations_pb2_grpc.OperationsServiceServicer):
                 risk_down_allowed=wanted.risk_down_allowed,
                 risk_down_limit_minor=wanted.risk_down_limit_minor,
                 created_at=self._clock.now(),
-            )
+            ),
+            request.request_id,
         )
         return operations_pb2.CreateMerchantResponse(merchant=_merchant(stored))
 

@@ -74,6 +74,7 @@ CREATE TABLE payment (
 ) WITH (fillfactor = 70);
 CREATE INDEX payment_due ON payment (next_run_at) WHERE next_run_at IS NOT NULL;
 CREATE INDEX payment_of_merchant ON payment (merchant_id, payment_id DESC);
+CREATE INDEX payment_of_order ON payment (merchant_id, order_ref) WHERE order_ref <> '';
 CREATE INDEX payment_evaluation ON payment (evaluation_id) WHERE state = 'REVIEW';
 
 CREATE TABLE refund (

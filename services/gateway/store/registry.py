@@ -1,7 +1,6 @@
 """Merchants, API keys, channel accounts, the callback inbox and the push cursors in Postgres."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,19 +8,9 @@ from typing import Any
 from libs.db import queries
 from libs.db.pool import Pool
 from libs.events import log as event_log
-from services.gateway.domain.merchant import ChannelAccount, Merchant
+from services.gateway.domain.merchant import ChannelAccount, Merchant, StoredChannel
 
 _SQL = queries.load(Path(__file__).parent / "registry.sql")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredChannel:
-    """A channel account with its credentials still sealed."""
-
-    account: ChannelAccount
-    credential_names: tuple[str, ...]
-    sealed_credentials: bytes
-    updated_at: datetime
 
 
 class Registry:

@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import prometheus_client
 
 from libs.clock import Clock
+from libs.db.errors import is_connection_lost
 from libs.errors import FiscError
 from libs.log import get_logger
 from libs.rpc import deadline
@@ -175,5 +176,7 @@ class Drives:
         error = task.exception()
         if isinstance(error, FiscError):
             _log.warning("saga step postponed", reason=error.reason, message=error.message)
+        elif error is not None and is_connection_lost(error):
+            _log.warning("saga step postponed", reason="CONNECTION_LOST")
         elif error is not None:
             _log.error("saga step broke", exc_info=error)

@@ -20,12 +20,12 @@ from services.gateway.domain.errors import (
     SubjectNotFound,
     UnknownCurrency,
 )
-from services.gateway.domain.merchant import ChannelAccount, Merchant
+from services.gateway.domain.merchant import ChannelAccount, Merchant, StoredChannel
 from services.gateway.domain.payment import Payment
 from services.gateway.domain.payout import Payout
 from services.gateway.domain.refund import Refund
 from services.gateway.domain.saga import Attempt
-from services.gateway.store.registry import Registry, StoredChannel
+from services.gateway.store.registry import Registry
 from services.gateway.store.sagas import BacklogLine, SagaStore
 from services.gateway.usecases.ports import Channels, Ledger, LedgerAccount, Sealer
 
@@ -63,12 +63,15 @@ class Merchants:
         self._secrets = secrets
         self._known: dict[str, tuple[float, str, Merchant]] = {}
 
-    async def create(self, wanted: Merchant) -> Merchant:
-        """Opens the ledger accounts, then registers. Idempotent. Raises UnknownCurrency, MerchantExistsDifferently."""
+    async def create(self, wanted: Merchant, request_id: str) -> Merchant:
+        """Opens the ledger accounts, then registers. Idempotent by id, or by request_id where no id is chosen.
+
+        Raises UnknownCurrency, MerchantExistsDifferently.
+        """
         for currency in wanted.currencies:
             if not is_currency(currency):
                 raise UnknownCurrency(field="merchant.currencies", currency=currency)
-        merchant_id = wanted.merchant_id or self._ids.new("mer")
+        merchant_id = wanted.merchant_id or merchants.derived_id(request_id)
         await self._ledger.open_accounts(_merchant_accounts(merchant_id, wanted))
         stored = await self._registry.add_merchant(
             Merchant(

@@ -21,7 +21,12 @@ BOOKING_ZONE = ZoneInfo("Asia/Shanghai")
 _DEFINITE = frozenset({"SUCCEEDED", "DECLINED", "CLOSED"})
 # Declines that are our own doing say nothing about the channel.
 _OURS = frozenset(
-    {"CHANNEL_CIRCUIT_OPEN", "CHANNEL_OPERATION_UNSUPPORTED", "CHANNEL_ACCOUNT_NOT_FOUND"}
+    {
+        "CHANNEL_CIRCUIT_OPEN",
+        "CHANNEL_BULKHEAD_FULL",
+        "CHANNEL_OPERATION_UNSUPPORTED",
+        "CHANNEL_ACCOUNT_NOT_FOUND",
+    }
 )
 
 

@@ -56,7 +56,14 @@ class Pusher:
             try:
                 await self._push(events)
             except FiscError as error:
-                _log.warning("push postponed", consumer=self._consumer, reason=error.reason)
+                # A refused posting is nobody's outage: it stays until a person has looked.
+                tell = _log.error if isinstance(error, PostingRefused) else _log.warning
+                tell(
+                    "push postponed",
+                    consumer=self._consumer,
+                    reason=error.reason,
+                    **error.metadata,
+                )
                 await asyncio.sleep(back_off_s)
                 back_off_s = min(back_off_s * 2, BACK_OFF_MAX_S)
                 continue

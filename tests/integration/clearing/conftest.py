@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from zoneinfo import ZoneInfo
 
+import grpc
 import pytest
+from pydantic import SecretStr
 
 from fisc.account.v1 import account_pb2_grpc
 from fisc.clearing.v1 import clearing_pb2_grpc
@@ -47,7 +49,7 @@ async def house(
 
         gateway_pool = await pool_of(await empty_database())
         await gateway_pool.execute(EVENT_LOG_SQL)
-        operations = FakeOperations(token)
+        operations = FakeOperations(token)  # type: ignore[abstract]  # only what clearing calls
         gateway = await serving(GuardedFeed(gateway_pool, token).register, operations.register)
 
         router_service = Router(await pool_of(await fresh_database("router")), clock)
@@ -67,14 +69,14 @@ async def house(
             gateway_target=gateway,
             router_target=router,
             account_target=account,
-            operator_token=token,
+            operator_token=SecretStr(token),
         )
         pool = await pool_of(settings.database_url)
         ids = SortableIds(clock, secrets.SystemRandom())
         clearing = await compose(settings, pool, clock, ids, stack)
         target = await serving(clearing.servicer.register, clearing.feed.register)
 
-        async def stub_channel(peer_target: str, peer: str):  # type: ignore[no-untyped-def]  # grpc
+        async def stub_channel(peer_target: str, peer: str) -> grpc.aio.Channel:
             return await stack.enter_async_context(client.open_channel(peer_target, peer=peer))
 
         built = House(

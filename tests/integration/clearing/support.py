@@ -1,5 +1,7 @@
 """What the tests of clearing share: a gateway that tells and hands out what the test says, and short words."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -51,7 +53,7 @@ def simpay(*rows: tuple[str, str, int, int]) -> bytes:
 
 
 def _authorize(context: Any, token: str) -> None:
-    given = {key: value for key, value in context.invocation_metadata() or ()}
+    given = dict(context.invocation_metadata() or ())
     if given.get("authorization") != f"Bearer {token}":
         raise RemoteError("no", kind=ErrorKind.UNAUTHENTICATED, reason="OPERATOR_TOKEN_INVALID")
 
@@ -274,6 +276,34 @@ class House:
         assert all(response.progress for response in responses)
         assert [response.HasField("report") for response in responses].count(True) == 1
         return responses[-1].report
+
+    @contextlib.asynccontextmanager
+    async def in_background(self) -> AsyncIterator[None]:
+        """Run clearing's background loops inside the block."""
+        tasks = [asyncio.ensure_future(loop()) for loop in self.clearing.background]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def channels_known(self) -> bool:
+        """Whether the router's channels have come."""
+        return await self.pool.fetchval("SELECT count(*) > 0 FROM channel") is True
+
+    async def has_items(self, count: int) -> bool:
+        return len(await self.items()) == count
+
+    async def account_exists(self, account_id: str) -> bool:
+        """Whether the ledger has such an account."""
+        try:
+            await self.posted(account_id)
+        except RemoteError as error:
+            assert error.reason == "ACCOUNT_NOT_FOUND"
+            return False
+        return True
 
     async def items(self, **query: Any) -> dict[str, pb.Item]:
         answer = await self.call(self.stub.ListItems, pb.ListItemsRequest(**query))

@@ -1,7 +1,5 @@
 """The gateway's events become items, each once, with the right day and fee."""
 
-import asyncio
-import contextlib
 from datetime import UTC, datetime
 
 from fisc.clearing.v1 import clearing_pb2 as pb
@@ -15,7 +13,7 @@ async def test_successes_become_items_with_what_their_attempt_says(house: House)
     await house.refunded("ref_1", "pay_1", 2_500)
     await house.paid_out("pout_1", 700)
     await house.tell("payment.failed", "mer_1", "pay_2", gateway_events.PaymentEvent())
-    await house.clearing.does.closing._feed.catch_up()
+    await house.clearing.follower.catch_up()
 
     items = await house.items()
 
@@ -33,12 +31,12 @@ async def test_a_stream_that_begins_again_makes_no_second_item(house: House) -> 
     await house.plan("mer_1", rate_ppm=6_000, fee_refundable=True)
     await house.paid("pay_1", 10_000)
     await house.refunded("ref_1", "pay_1", 5_000)
-    await house.clearing.does.closing._feed.catch_up()
+    await house.clearing.follower.catch_up()
     before = await house.items()
     await house.pool.execute("UPDATE event_cursor SET cursor = ''")
     await house.refunded("ref_2", "pay_1", 5_000)
 
-    await house.clearing.does.closing._feed.catch_up()
+    await house.clearing.follower.catch_up()
 
     items = await house.items()
     assert set(items) == {"pay_1", "ref_1", "ref_2"}
@@ -47,18 +45,14 @@ async def test_a_stream_that_begins_again_makes_no_second_item(house: House) -> 
 
 
 async def test_the_follower_takes_in_what_is_told_while_it_runs(house: House) -> None:
-    channels, follower, accounts = house.clearing.background
-    tasks = [asyncio.create_task(loop()) for loop in (channels, follower, accounts)]  # type: ignore[arg-type]  # coroutines
-    try:
+    async with house.in_background():
+        await eventually(house.channels_known)
         await house.paid("pay_1", 10_000)
         await eventually(house.items)
-        await eventually(lambda: house.posted("platform/fee-income/CNY")) if False else None
-    finally:
-        for task in tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-    assert await house.posted("platform/fee-income/CNY") == 0
+        await house.paid("pay_2", 10_000)
+        await eventually(lambda: house.has_items(2))
+        # The platform's own accounts were opened meanwhile: asking for them raises nothing.
+        await eventually(lambda: house.account_exists("platform/fee-income/CNY"))
 
 
 async def test_the_business_day_is_the_channels(house: House) -> None:
@@ -83,7 +77,7 @@ async def test_the_plan_of_the_day_decides_the_fee_and_a_later_one_changes_nothi
     await house.paid("pay_2", 1_000, at=datetime(2026, 3, 3, 4, tzinfo=UTC))
     await house.paid_out("pout_1", 500)
     await house.refunded("ref_1", "pay_1", 1_000)
-    await house.clearing.does.closing._feed.catch_up()
+    await house.clearing.follower.catch_up()
     await house.plan("mer_1", rate_ppm=0)
 
     fees = {key: item.merchant_fee_minor for key, item in (await house.items()).items()}
@@ -112,7 +106,7 @@ async def test_lists_come_in_pages_without_gap_or_repetition(house: House) -> No
     for number in range(5):
         await house.paid(f"pay_{number}", 100)
         await house.plan("mer_1", rate_ppm=1, effective_from=f"2026-01-0{number + 1}")
-    await house.clearing.does.closing._feed.catch_up()
+    await house.clearing.follower.catch_up()
     seen: list[str] = []
     request = pb.ListItemsRequest(page_size=2)
     while True:

@@ -40,7 +40,13 @@ def money(amount_minor: int, currency: str = "CNY") -> money_pb2.Money:
 
 
 def attempt(
-    subject_id: str, number: int, channel_id: str, state: str, latency_ms: int = 120, code: str = ""
+    subject_id: str,
+    number: int,
+    channel_id: str,
+    state: str,
+    latency_ms: int = 120,
+    *,
+    code: str = "",
 ) -> gateway_pb2.AttemptRecord:
     return gateway_pb2.AttemptRecord(
         attempt_id=f"att_{subject_id}{number}",
@@ -196,9 +202,7 @@ def _registrations(world: World) -> dict[str, list[Registration]]:
             )
         ],
         "notification": [
-            serve(
-                notification_pb2_grpc.add_NotificationServiceServicer_to_server, "ListDeliveries"
-            )
+            serve(notification_pb2_grpc.add_NotificationServiceServicer_to_server, "ListDeliveries")
         ],
     }
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from fisc.account.v1 import account_pb2
 from fisc.clearing.v1 import clearing_pb2
 from fisc.common.v1 import events_pb2, method_pb2
+from fisc.gateway.v1 import events_pb2 as gateway_pb2
 from fisc.gateway.v1 import operations_pb2
 from fisc.notification.v1 import notification_pb2
 from fisc.risk.v1 import risk_pb2
@@ -55,22 +56,24 @@ def _payments(rng: random.Random) -> Iterator[events_pb2.Event]:
             payment_id = f"pay_01jd8m5q{number:018d}"
             fate = rng.random()
             channel = "simpay-fast" if hour >= 12 else rng.choice(CHANNELS)
-            last, state = attempt(payment_id, 1, channel, "SUCCEEDED", rng.randrange(60, 420)), ""
-            attempts = (last,)
+            state = "SUCCEEDED"
+            attempts: tuple[gateway_pb2.AttemptRecord, ...] = (
+                attempt(payment_id, 1, channel, state, rng.randrange(60, 420)),
+            )
             if fate < 0.04:
-                attempts = (attempt(payment_id, 1, channel, "DECLINED", 90, "NO_BALANCE"),)
+                attempts = (attempt(payment_id, 1, channel, "DECLINED", 90, code="NO_BALANCE"),)
                 state = "FAILED"
             elif fate < 0.10:
                 attempts = (
-                    attempt(payment_id, 1, "simpay-cheap", "CLOSED", 3000, "TIMEOUT"),
+                    attempt(payment_id, 1, "simpay-cheap", "CLOSED", 3000, code="TIMEOUT"),
                     attempt(payment_id, 2, "wechat-main", "SUCCEEDED", 210),
                 )
             yield payment_event(
                 payment_id,
                 amount_minor=rng.choice((990, 1_990, 4_580, 12_800, 45_000, 129_900)),
                 at=at,
-                state=state or "SUCCEEDED",
-                reason="INSUFFICIENT_FUNDS" if state else "",
+                state=state,
+                reason="INSUFFICIENT_FUNDS" if state == "FAILED" else "",
                 merchant_id=rng.choice(("mer_teahouse", "mer_bookshop", "mer_bicycles")),
                 order_ref=f"SO-{number:06d}",
                 attempts=attempts,
@@ -239,7 +242,11 @@ def _batches() -> clearing_pb2.ListBatchesResponse:
                 state=clearing_pb2.Batch.STATE_SETTLED,
             )
             for number, (merchant_id, gross) in enumerate(
-                (("mer_bicycles", 7_120_400), ("mer_bookshop", 6_010_000), ("mer_teahouse", 5_998_020))
+                (
+                    ("mer_bicycles", 7_120_400),
+                    ("mer_bookshop", 6_010_000),
+                    ("mer_teahouse", 5_998_020),
+                )
             )
         ]
     )

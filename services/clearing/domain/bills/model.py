@@ -14,6 +14,7 @@ FEE_SCALE = 10_000
 """Fees are kept in ten-thousandths of a minor unit: bills carry fractions of a fen."""
 OUT_REF_LENGTH_MAX = 128
 _DECIMAL = re.compile(r"(-?)([0-9]{1,16})(?:\.([0-9]{1,12}))?", re.ASCII)
+_WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _BYTE_ORDER_MARK = "\ufeff"
 _CUT_CHARACTER = "unexpected end of data"
 
@@ -102,6 +103,13 @@ def scaled(text: str, digits: int) -> int:
         raise ValueError(f"has more than {digits} decimals")
     value = int(whole + fraction[:digits].ljust(digits, "0"))
     return -value if sign else value
+
+
+def whole(text: str) -> int:
+    """Read an integer; "40.00" is none, it may be meant in another unit. Raises ValueError."""
+    if _WHOLE.fullmatch(text) is None:
+        raise ValueError("is not a whole number")
+    return int(text)
 
 
 def check_line(line: BillLine) -> BillLine:

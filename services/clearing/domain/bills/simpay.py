@@ -33,7 +33,7 @@ def parse(content: bytes) -> Bill:
         raise model.header_invalid(1, f"wants each of these once: {', '.join(missing)}")
     parsed = [_line(number, header, text) for number, text in enumerate(lines[1:-1], start=2)]
     try:
-        stated_count, stated_sum = (model.scaled(cell, 0) for cell in total[1:])
+        stated_count, stated_sum = (model.whole(cell) for cell in total[1:])
     except ValueError as error:
         raise model.row_invalid(len(lines), f"a total {error}") from error
     model.check_total("rows", stated_count, [len(parsed)])
@@ -67,7 +67,7 @@ def _line(number: int, header: list[str], text: str) -> BillLine:
 
 def _whole(number: int, row: Mapping[str, str], column: str) -> int:
     try:
-        return model.scaled(row[column], 0)
+        return model.whole(row[column])
     except ValueError as error:
         raise model.row_invalid(number, f"{column} {error}") from error
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import random
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,7 @@ def test_a_payout_needs_its_payee(change: dict[str, str], column: str) -> None:
     [
         (b"", "line 1: the file is empty"),
         (content(), "line 2: the file has no rows"),
+        (b"# Fisc\n", "line 1: is not the header, which names time, kind, ref"),
         (b"time,kind\n", "line 1: the header lacks ref, merchant"),
         (content().replace(b"kind", b"sort"), "line 1: the header lacks kind"),
         (content(PAYMENT) + b"a,b\n", "line 3: has 2 cells, the header has 14"),
@@ -189,7 +191,7 @@ def test_the_same_file_gives_the_same_request_ids_and_another_file_others() -> N
 
 def test_the_shipped_day_is_what_its_generator_makes_and_is_usable() -> None:
     out = io.StringIO()
-    make_day.write(make_day.make(make_day.random.Random(make_day.SEED)), out)
+    make_day.write(make_day.make(random.Random(make_day.SEED)), out)
     assert SHIPPED.read_text() == out.getvalue()
 
     file = dayfile.load(SHIPPED)

@@ -1,13 +1,13 @@
 """Books of ours and of a channel, with faults planted between them."""
 
+import random
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-
-from hypothesis import strategies as st
 
 from services.clearing.domain.bills.model import BillLine, LineStatus
 from services.clearing.domain.model import DifferenceKind, Item, ItemKind
 
+HALF = 0.5
 DAY = date(2026, 3, 2)
 NOON = datetime(2026, 3, 2, 4, tzinfo=UTC)
 
@@ -62,17 +62,16 @@ def line_of(
     )
 
 
-@st.composite
-def books(draw: st.DrawFn, items_max: int = 12) -> Book:
+def random_book(rng: random.Random, items_max: int = 12) -> Book:
     """Some items; a part of them has a fault in the bill."""
     items: list[Item] = []
     lines: list[BillLine] = []
     planted: dict[tuple[ItemKind, str], DifferenceKind] = {}
-    for number in range(draw(st.integers(0, items_max))):
-        kind = draw(st.sampled_from(ItemKind))
-        item = make_item(number, kind=kind, amount_minor=draw(st.integers(1, 10**9)))
+    for number in range(rng.randint(0, items_max)):
+        kind = rng.choice(list(ItemKind))
+        item = make_item(number, kind=kind, amount_minor=rng.randint(1, 10**9))
         line = line_of(item, line_number=2 + 2 * number)
-        fault = draw(st.none() | st.sampled_from(DifferenceKind))
+        fault = rng.choice([None, *DifferenceKind])
         if fault is not None:
             planted[kind, item.out_ref] = fault
         match fault:
@@ -82,17 +81,21 @@ def books(draw: st.DrawFn, items_max: int = 12) -> Book:
             case DifferenceKind.LONG:
                 lines.append(line)
                 continue
-            case DifferenceKind.DUPLICATE if draw(st.booleans()):
+            case DifferenceKind.DUPLICATE if rng.random() < HALF:
                 items.append(replace(item, subject_id=f"{item.subject_id}_again"))
             case DifferenceKind.DUPLICATE:
                 lines.append(replace(line, line_number=line.line_number + 1))
             case DifferenceKind.AMOUNT:
-                line = replace(line, amount_minor=line.amount_minor + draw(st.integers(1, 99)))
+                line = replace(line, amount_minor=line.amount_minor + rng.randint(1, 99))
             case DifferenceKind.STATUS:
-                status = draw(st.sampled_from([LineStatus.PROCESSING, LineStatus.REVOKED]))
+                status = rng.choice([LineStatus.PROCESSING, LineStatus.REVOKED, LineStatus.FAILED])
                 line = replace(line, status=status)
             case DifferenceKind.CURRENCY:
                 line = replace(line, currency="USD")
         items.append(item)
         lines.append(line)
+    for number in range(rng.randint(0, 2)):
+        unknown = make_item(900_000 + number, kind=ItemKind.REFUND)
+        status = rng.choice([LineStatus.PROCESSING, LineStatus.REVOKED, LineStatus.FAILED])
+        lines.append(line_of(unknown, line_number=900_000 + number, status=status))
     return Book(items, lines, planted)

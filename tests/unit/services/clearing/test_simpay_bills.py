@@ -74,6 +74,7 @@ def test_another_encoding_is_refused() -> None:
         "garbage",
         PAY.replace("PAY", "GIFT"),
         PAY.replace("1000", "10.5"),
+        PAY.replace("1000", "1000.00"),
         PAY.replace("1000", "-5"),
         PAY.replace("CNY", "RMB"),
         PAY.replace("o1", ""),

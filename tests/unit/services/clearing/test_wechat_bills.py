@@ -84,7 +84,7 @@ def test_columns_are_found_by_name_in_the_older_form_of_24() -> None:
         "`被扫支付测试,`订单额外描述,`0,`0.60%"
     )
     summary = "总交易单数,总交易额,总退款金额,总代金券或立减优惠退款金额,手续费总金额"
-    text = "\n".join([header, cells, summary, "`1,`0.01,`0.0,`0.0,`0"])
+    text = f"{header}\n{cells}\n{summary}\n`1,`0.01,`0.0,`0.0,`0"
 
     (line,) = bills.parse("wechat", text.encode()).lines
 
