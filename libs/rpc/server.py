@@ -32,6 +32,8 @@ KEEPALIVE_INTERVAL_S: Final = 60
 KEEPALIVE_TIMEOUT_S: Final = 20
 # Below the 60 s of our clients, or we would call their pings too many.
 PING_INTERVAL_MIN_S: Final = 30
+# The health name a liveness probe asks for; "" and the services' own names follow readiness.
+LIVENESS: Final = "liveness"
 READINESS_INTERVAL_S: Final = 1.0
 READINESS_TIMEOUT_S: Final = 2.0
 RESTART_BACKOFF_INITIAL_S: Final = 0.5
@@ -105,6 +107,8 @@ class RpcServer:
             raise PortTaken(f"cannot listen on {self.target}: is it taken?") from error
         self._server = server
         await self.set_serving(is_serving=False)
+        # A process that answers is alive, whatever its database does.
+        await self._health.set(LIVENESS, _SERVING)
         await server.start()
 
     async def set_serving(self, *, is_serving: bool) -> None:

@@ -9,7 +9,7 @@ from libs.errors import ErrorKind
 from libs.rpc import request_id
 from libs.rpc.client import call
 from libs.rpc.convert import error_from_item
-from services.gateway.usecases.ports import HoldOrder, LedgerAccount
+from services.gateway.domain.neighbours import HoldOrder, LedgerAccount
 
 HOLD_TIMEOUT_S = 5.0
 OPEN_TIMEOUT_S = 5.0

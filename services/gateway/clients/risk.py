@@ -9,7 +9,7 @@ from libs.errors import FiscError
 from libs.rpc.client import call
 from libs.rpc.convert import error_from_item
 from services.gateway.clients.wire import METHODS, OPERATIONS
-from services.gateway.usecases.ports import RiskQuery, RiskVerdict
+from services.gateway.domain.neighbours import RiskQuery, RiskVerdict
 
 EVALUATE_TIMEOUT_S = 2.0
 CASE_TIMEOUT_S = 2.0

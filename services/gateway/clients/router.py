@@ -13,8 +13,8 @@ from libs.log import get_logger
 from libs.rpc.client import call
 from libs.rpc.convert import error_from_item
 from services.gateway.clients.wire import METHODS, OPERATIONS, POLICIES
+from services.gateway.domain.neighbours import RouteQuery
 from services.gateway.domain.saga import Plan
-from services.gateway.usecases.ports import RouteQuery
 
 ROUTE_TIMEOUT_S = 1.0
 REFRESH_TIMEOUT_S = 2.0

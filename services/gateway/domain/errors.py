@@ -122,11 +122,11 @@ class RefundCurrencyMismatch(FiscError):
     reason = "REFUND_CURRENCY_MISMATCH"
 
 
-class PageTokenInvalid(FiscError):
+class InvalidPageToken(FiscError):
     """The page token did not come from here."""
 
     kind = ErrorKind.INVALID
-    reason = "PAGE_TOKEN_INVALID"
+    reason = "INVALID_PAGE_TOKEN"
 
 
 class BusinessDateInvalid(FiscError):
@@ -134,6 +134,12 @@ class BusinessDateInvalid(FiscError):
 
     kind = ErrorKind.INVALID
     reason = "BUSINESS_DATE_INVALID"
+
+
+class PostingRefused(FiscError):
+    """The ledger refused a posting that must be booked; a person must look."""
+
+    reason = "POSTING_REFUSED"
 
 
 class StaleWrite(FiscError):

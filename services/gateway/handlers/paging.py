@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from services.gateway.domain.errors import PageTokenInvalid
+from services.gateway.domain.errors import InvalidPageToken
 
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1000
@@ -18,10 +18,10 @@ def size(asked: int) -> int:
 
 
 def token(text: str) -> str:
-    """Raises PageTokenInvalid for what cannot be an id."""
+    """Raises InvalidPageToken for what cannot be an id."""
     is_id = len(text) <= TOKEN_LENGTH_MAX and text.replace("_", "").replace("-", "").isalnum()
     if text and not is_id:
-        raise PageTokenInvalid(field="page_token")
+        raise InvalidPageToken(field="page_token")
     return text
 
 

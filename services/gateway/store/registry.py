@@ -121,8 +121,10 @@ class Registry:
     async def get_cursor(self, consumer: str) -> str:
         return await self._pool.fetchval(_SQL["get_cursor"], consumer) or event_log.BEGINNING
 
-    async def set_cursor(self, consumer: str, cursor: str) -> None:
-        await self._pool.execute(_SQL["set_cursor"], consumer, cursor)
+    async def move_cursor(self, consumer: str, before: str, after: str) -> str:
+        """Moves it unless another replica has; answers where it stands."""
+        cursor: str = await self._pool.fetchval(_SQL["move_cursor"], consumer, before, after)
+        return cursor
 
     async def count_unpushed(self, consumers: Sequence[str]) -> int:
         """Events that the slowest of these consumers has yet to push."""

@@ -49,9 +49,12 @@ SELECT received_at, result FROM callback_inbox WHERE channel_id = $1 AND out_ref
 -- name: get_cursor
 SELECT cursor FROM event_cursor WHERE consumer = $1 AND source = 'gateway'
 
--- name: set_cursor
-INSERT INTO event_cursor (consumer, source, cursor) VALUES ($1, 'gateway', $2)
-ON CONFLICT (consumer, source) DO UPDATE SET cursor = excluded.cursor, updated_at = now()
+-- name: move_cursor
+INSERT INTO event_cursor (consumer, source, cursor) VALUES ($1, 'gateway', $3)
+ON CONFLICT (consumer, source) DO UPDATE SET
+    cursor = CASE WHEN event_cursor.cursor = $2 THEN excluded.cursor ELSE event_cursor.cursor END,
+    updated_at = now()
+RETURNING cursor
 
 -- name: count_unpushed
 SELECT count(*) FROM event_log

@@ -21,13 +21,14 @@ from services.gateway.domain.errors import (
     UnknownCurrency,
 )
 from services.gateway.domain.merchant import ChannelAccount, Merchant, StoredChannel
+from services.gateway.domain.neighbours import LedgerAccount
 from services.gateway.domain.payment import Payment
 from services.gateway.domain.payout import Payout
 from services.gateway.domain.refund import Refund
 from services.gateway.domain.saga import Attempt
 from services.gateway.store.registry import Registry
 from services.gateway.store.sagas import BacklogLine, SagaStore
-from services.gateway.usecases.ports import Channels, Ledger, LedgerAccount, Sealer
+from services.gateway.usecases.ports import Channels, Ledger, Sealer
 
 # A revoked key may still pass for this long; every call would cost a query otherwise.
 KEY_CACHE_S = 5.0

@@ -12,10 +12,10 @@ from services.gateway.domain import payment as payments
 from services.gateway.domain import saga
 from services.gateway.domain.errors import PaymentNotFound, RequestIdReused
 from services.gateway.domain.merchant import Merchant
+from services.gateway.domain.neighbours import RiskQuery, RouteQuery
 from services.gateway.domain.payment import Payment, PaymentState, Verdicts
 from services.gateway.store.sagas import SagaTable
 from services.gateway.usecases.driver import Driver, Drives
-from services.gateway.usecases.ports import RiskQuery, RouteQuery
 from services.gateway.usecases.screening import Screening, check_currency
 
 WATCH_INTERVAL_S = 0.25

@@ -9,10 +9,10 @@ from services.gateway.domain import payout as payouts
 from services.gateway.domain import saga
 from services.gateway.domain.errors import PayoutNotFound, RequestIdReused
 from services.gateway.domain.merchant import Merchant
+from services.gateway.domain.neighbours import RiskQuery, RouteQuery
 from services.gateway.domain.payout import Payout, PayoutState
 from services.gateway.store.sagas import SagaTable
 from services.gateway.usecases.driver import Driver, Drives
-from services.gateway.usecases.ports import RiskQuery, RouteQuery
 from services.gateway.usecases.screening import Screening, check_currency
 
 METHOD = "BANK_TRANSFER"

@@ -18,11 +18,12 @@ from services.gateway.domain.channel import (
     RefundOrder,
 )
 from services.gateway.domain.errors import ChannelNotFound
+from services.gateway.domain.neighbours import HoldOrder
 from services.gateway.domain.payment import Payment
 from services.gateway.domain.payout import Payout
 from services.gateway.domain.refund import Refund
 from services.gateway.domain.saga import Answered, Attempt, Command, Signal
-from services.gateway.usecases.ports import Channels, HoldOrder, Ledger, Risk
+from services.gateway.usecases.ports import Channels, Ledger, Risk
 
 # Channels refuse orders that expire at once.
 CHANNEL_EXPIRY_MIN = timedelta(minutes=1)

@@ -1,11 +1,17 @@
 """What the use cases need of the world outside the gateway; clients.py and channels/ satisfy it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from libs.events.log import NewEvent, StoredEvent
 from services.gateway.domain.channel import Connector
+from services.gateway.domain.neighbours import (
+    HoldOrder,
+    LedgerAccount,
+    RiskQuery,
+    RiskVerdict,
+    RouteQuery,
+)
 from services.gateway.domain.payment import Payment
 from services.gateway.domain.payout import Payout
 from services.gateway.domain.refund import Refund
@@ -14,70 +20,6 @@ from services.gateway.domain.saga import Plan, Step
 T_contra = TypeVar("T_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S", bound=Payment | Refund | Payout)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RiskQuery:
-    """An operation to judge."""
-
-    evaluation_id: str
-    merchant_id: str
-    operation: str
-    amount_minor: int
-    currency: str
-    method: str
-    customer_id: str = ""
-    ip: str = ""
-    country: str = ""
-    device_id: str = ""
-    payer_token: str = ""
-    payee_account: str = ""
-    subject_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RiskVerdict:
-    """ALLOW, REVIEW or DENY, with the case that a person decides."""
-
-    verdict: str
-    case_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteQuery:
-    """An operation to plan."""
-
-    route_key: str
-    merchant_id: str
-    operation: str
-    amount_minor: int
-    currency: str
-    method: str
-    routing: str
-    allowed_channel_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldOrder:
-    """Money to set aside in the ledger."""
-
-    hold_id: str
-    debit_account_id: str
-    credit_account_id: str
-    amount_minor: int
-    currency: str
-    reference: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerAccount:
-    """A ledger account to be opened."""
-
-    account_id: str
-    owner_id: str
-    role: str
-    currency: str
-    display_name: str
 
 
 class Risk(Protocol):
@@ -137,7 +79,9 @@ class Outbox(Protocol):
 
     async def get_cursor(self, consumer: str) -> str: ...
 
-    async def set_cursor(self, consumer: str, cursor: str) -> None: ...
+    async def move_cursor(self, consumer: str, before: str, after: str) -> str:
+        """Moves it unless another replica has; answers where it stands."""
+        ...
 
 
 class EventEncoder(Protocol, Generic[S]):

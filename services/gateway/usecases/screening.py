@@ -6,8 +6,9 @@ from libs.errors import ErrorKind, FiscError
 from libs.money import is_currency
 from services.gateway.domain.errors import CurrencyNotEnabled, RequestIdReused, UnknownCurrency
 from services.gateway.domain.merchant import Merchant
+from services.gateway.domain.neighbours import RiskQuery, RiskVerdict, RouteQuery
 from services.gateway.domain.saga import Plan
-from services.gateway.usecases.ports import Risk, RiskQuery, RiskVerdict, RouteQuery, Router
+from services.gateway.usecases.ports import Risk, Router
 
 # Both neighbours keep what they decided under a key made of the request_id, and notice another body before we do.
 _REUSED = frozenset({"EVALUATION_ID_REUSED", "ROUTE_KEY_REUSED"})

@@ -16,6 +16,7 @@ from libs.errors import FiscError
 from libs.events.log import StoredEvent
 from libs.log import get_logger
 from libs.rpc.client import call
+from services.gateway.domain.errors import PostingRefused
 from services.gateway.usecases.ports import Outbox
 from services.gateway.workers import facts
 
@@ -29,7 +30,7 @@ BACK_OFF_MAX_S = 10.0
 _log = get_logger()
 pushed = prometheus_client.Counter("events_pushed_total", "Events pushed downward.", ["consumer"])
 push_lag = prometheus_client.Gauge(
-    "events_push_lag_seconds", "Age of the last event pushed when it was pushed.", ["consumer"]
+    "events_push_lag_seconds", "Age of the oldest event not pushed yet; 0 at the end.", ["consumer"]
 )
 
 Push = Callable[[Sequence[StoredEvent]], Awaitable[None]]
@@ -50,9 +51,12 @@ class Pusher:
         while True:
             events = await self._outbox.read_events(cursor, BATCH_MAX)
             if not events:
+                push_lag.labels(self._consumer).set(0)
                 await asyncio.sleep(idle_s)
                 idle_s = min(idle_s * 2, IDLE_MAX_S)
                 continue
+            age_s = (datetime.now(UTC) - events[0].occurred_at).total_seconds()
+            push_lag.labels(self._consumer).set(max(0.0, age_s))
             try:
                 await self._push(events)
             except FiscError as error:
@@ -67,18 +71,9 @@ class Pusher:
                 await asyncio.sleep(back_off_s)
                 back_off_s = min(back_off_s * 2, BACK_OFF_MAX_S)
                 continue
-            cursor = events[-1].cursor
-            await self._outbox.set_cursor(self._consumer, cursor)
+            cursor = await self._outbox.move_cursor(self._consumer, cursor, events[-1].cursor)
             idle_s, back_off_s = IDLE_S, BACK_OFF_S
             pushed.labels(self._consumer).inc(len(events))
-            age_s = (datetime.now(UTC) - events[-1].occurred_at).total_seconds()
-            push_lag.labels(self._consumer).set(max(0.0, age_s))
-
-
-class PostingRefused(FiscError):
-    """The ledger refused a posting that must be booked; a person must look."""
-
-    reason = "POSTING_REFUSED"
 
 
 def to_account(stub: "account_pb2_grpc.AccountServiceAsyncStub") -> Push:

@@ -112,7 +112,7 @@ class BadPageToken(FiscError):
     """The page token does not come from an earlier answer."""
 
     kind = ErrorKind.INVALID
-    reason = "BAD_PAGE_TOKEN"
+    reason = "INVALID_PAGE_TOKEN"
 
 
 class DecisionContended(FiscError):

@@ -4,56 +4,18 @@ import asyncio
 from datetime import UTC, datetime
 
 import asyncpg
-import grpc
 import pytest
 
 from fisc.clearing.v1 import clearing_pb2 as pb
-from libs.rpc.status import from_rpc_error
+from tests.integration.clearing.days import (
+    assert_batches_are_the_sum_of_their_items,
+    assert_vouchers_balance,
+    good_day,
+)
 from tests.integration.clearing.support import DAY, NOON, House, simpay
 
 OPEN = pb.Difference.STATE_OPEN
 RESOLVED = pb.Difference.STATE_RESOLVED
-
-
-async def good_day(house: House) -> None:
-    """Two merchants on two channels, all agreed: fees 0.6 %, given back on refunds."""
-    await house.paid("pay_1", 10_000)
-    await house.paid("pay_2", 20_000, channel_id="sim-b")
-    await house.paid("pay_3", 5_000, merchant_id="mer_2")
-    await house.refunded("ref_1", "pay_1", 4_000)
-    house.bill(
-        "sim-a",
-        simpay(
-            ("PAY", "o-pay_1", 10_000, 38),
-            ("PAY", "o-pay_3", 5_000, 19),
-            ("REFUND", "o-ref_1", 4_000, 0),
-        ),
-    )
-    house.bill("sim-b", simpay(("PAY", "o-pay_2", 20_000, 60)))
-
-
-async def assert_batches_are_the_sum_of_their_items(house: House) -> None:
-    items = (await house.items()).values()
-    for batch in await house.batches():
-        mine = [item for item in items if item.batch_id == batch.batch_id]
-        assert len(mine) == batch.items_count
-        assert {item.merchant_id for item in mine} == {batch.merchant_id}
-        assert batch.fees_minor == sum(item.merchant_fee_minor for item in mine)
-        gross, refunds = (
-            sum(item.amount.amount_minor for item in mine if item.kind == kind)
-            for kind in (pb.ITEM_KIND_PAYMENT, pb.ITEM_KIND_REFUND)
-        )
-        assert (batch.gross_minor, batch.refunds_minor) == (gross, refunds)
-        assert batch.net_minor == gross - refunds - batch.fees_minor
-
-
-async def assert_vouchers_balance(house: House) -> None:
-    vouchers = await house.vouchers()
-    assert len({voucher.source for voucher in vouchers}) == len(vouchers)
-    for voucher in vouchers:
-        assert len(voucher.lines) >= 2
-        debits = sum(line.debit_minor for line in voucher.lines)
-        assert debits == sum(line.credit_minor for line in voucher.lines) > 0
 
 
 async def test_a_day_on_which_all_agree_is_closed_and_settled(house: House) -> None:
@@ -194,63 +156,6 @@ async def test_a_resolved_difference_is_settled_with_the_next_close(house: House
     assert error.reason == "DIFFERENCE_NOT_FOUND"
 
 
-async def test_a_bill_that_is_not_ready_is_picked_up_next_time(house: House) -> None:
-    await good_day(house)
-    kept = house.operations.bills.pop(f"sim-b/{DAY}")
-
-    report = await house.close()
-
-    assert not report.closed
-    states = {each.channel_id: each.statement_state for each in report.channels}
-    assert states == {"sim-a": "FETCHED", "sim-b": "NOT_READY"}
-    assert not report.differences_count
-    assert sum(batch.gross_minor for batch in report.batches) == 15_000
-
-    house.operations.bills[f"sim-b/{DAY}"] = kept
-    report = await house.close()
-
-    assert report.closed
-    assert sum(batch.gross_minor for batch in report.batches) == 35_000
-    assert (await house.events())[-1] == ("day.closed", DAY)
-    await assert_batches_are_the_sum_of_their_items(house)
-    await assert_vouchers_balance(house)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda good: good[: len(good) * 3 // 5], "BILL_TRUNCATED"),
-        (lambda good: good.replace(b"p-o", "渠".encode("gbk")), "BILL_ENCODING_INVALID"),
-        (lambda good: good.replace(b"#total,3,19000", b"#total,3,19001"), "BILL_TOTALS_MISMATCH"),
-        (lambda good: good.replace(b",kind,", b",sort,"), "BILL_HEADER_INVALID"),
-        (lambda good: good.replace(b",4000,CNY", b",40.00,CNY"), "BILL_ROW_INVALID line 4"),
-    ],
-)
-async def test_a_bill_that_cannot_be_believed_is_kept_and_not_used(
-    house: House, spoil: object, reason: str
-) -> None:
-    await good_day(house)
-    _, good = house.operations.bills[f"sim-a/{DAY}"]
-    house.bill("sim-a", spoil(good))  # type: ignore[operator]  # a lambda above
-
-    report = await house.close()
-
-    (channel,) = [each for each in report.channels if each.channel_id == "sim-a"]
-    assert channel.statement_state == "REJECTED"
-    assert channel.statement_reason.startswith(reason)
-    assert (channel.lines_count, channel.channel_fee_e4) == (0, 0)
-    assert not report.closed
-    assert not await house.differences()
-    items = await house.items()
-    assert items["pay_1"].match_state == pb.Item.MATCH_STATE_UNMATCHED
-    house.bill("sim-a", good)
-    assert (await house.close()).closed
-    answer = await house.call(house.stub.ListStatements, pb.ListStatementsRequest())
-    mine = [each for each in answer.statements if each.channel_id == "sim-a"]
-    assert [each.state for each in mine] == ["REJECTED", "FETCHED"]
-    assert mine[1].size_bytes == len(good)
-
-
 async def test_an_operation_in_the_neighbouring_days_bill_is_no_difference(house: House) -> None:
     after_midnight = datetime(2026, 3, 2, 16, 0, 1, tzinfo=UTC)
     await house.paid("pay_1", 1_000, at=after_midnight)
@@ -370,33 +275,6 @@ async def test_the_latest_day_is_reported_when_none_is_named(house: House) -> No
     closed = await house.close()
     latest = await house.call(house.stub.GetDayReport, pb.GetDayReportRequest())
     assert latest.report == closed
-
-
-@pytest.mark.parametrize(
-    ("request_id", "day", "reason", "field"),
-    [
-        ("r", "2026-02-30", "INVALID_DATE", "business_date"),
-        ("r", "yesterday", "INVALID_ARGUMENT", "business_date"),
-        ("", DAY, "INVALID_ARGUMENT", "request_id"),
-    ],
-)
-async def test_bad_requests_are_named(
-    house: House, request_id: str, day: str, reason: str, field: str
-) -> None:
-    request = pb.CloseDayRequest(request_id=request_id, business_date=day)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        _ = [each async for each in house.stub.CloseDay(request, timeout=5)]
-    error = from_rpc_error(caught.value)
-    assert (error.reason, error.field) == (reason, field)
-
-
-async def test_bad_tokens_and_texts_are_refused(house: House) -> None:
-    error = await house.refusal(house.stub.ListItems, pb.ListItemsRequest(page_token="%%"))
-    assert error.reason == "INVALID_PAGE_TOKEN"
-    error = await house.refusal(house.stub.ListItems, pb.ListItemsRequest(merchant_id="a\0"))
-    assert error.reason == "INVALID_TEXT"
-    error = await house.refusal(house.stub.ListItems, pb.ListItemsRequest(business_date="x"))
-    assert error.reason == "INVALID_DATE"
 
 
 async def test_the_database_refuses_a_voucher_that_does_not_balance(house: House) -> None:

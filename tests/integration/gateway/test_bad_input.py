@@ -139,7 +139,7 @@ async def test_a_page_token_that_is_not_ours_is_refused(house: House, token: str
             payment_pb2.ListPaymentsRequest(page_token=token), timeout=TIMEOUT_S, metadata=house.key
         )
 
-    assert reason_of(refused.value) == "PAGE_TOKEN_INVALID"
+    assert reason_of(refused.value) == "INVALID_PAGE_TOKEN"
 
 
 @pytest.mark.parametrize(

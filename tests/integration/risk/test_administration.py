@@ -167,7 +167,7 @@ async def test_rules_and_entries_come_in_pages_without_gap_or_repetition(risk: F
 @pytest.mark.parametrize("token", ["%%%", "é", "AA"])
 async def test_a_foreign_page_token_is_refused(risk: Fixture, token: str) -> None:
     error = await risk.refused(risk.stub.ListRules, pb.ListRulesRequest(page_token=token))
-    assert (error.reason, error.field) == ("BAD_PAGE_TOKEN", "page_token")
+    assert (error.reason, error.field) == ("INVALID_PAGE_TOKEN", "page_token")
 
 
 async def test_another_replica_follows_a_new_rule_soon(
