@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
@@ -37,6 +38,12 @@ SpeedOption = Annotated[
 ]
 ConcurrencyOption = Annotated[int, typer.Option(min=1, max=1024, help="Rows sent at once.")]
 FaultsOption = Annotated[bool, typer.Option(help="Plant the demo's faults at the sandbox.")]
+
+
+@main.callback()
+def _obey_interrupts() -> None:
+    # A shell that starts us in the background has SIGINT ignored; then nothing could stop us.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @main.command()

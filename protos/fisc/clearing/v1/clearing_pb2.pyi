@@ -1187,7 +1187,7 @@ class Voucher(_message.Message):
     summary: _builtins.str
     """What it is for."""
     source: _builtins.str
-    """What it was made from: "collection:<channel>:<day>", "settlement:<batch>", "channel-fee:<channel>:<day>" …; unique."""
+    """What it was made from: "collection:<channel>:<day>:<currency>", "settlement:<batch>" …; unique."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___VoucherLine]:
         """At least two lines; debits equal credits."""
