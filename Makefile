@@ -60,5 +60,5 @@ lock: ## write the locks anew (UPGRADE=1: newest versions)
 
 clean: ## remove all that was made, except .fisc, the data
 	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.import_linter_cache
+		.import_linter_cache .grimp_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

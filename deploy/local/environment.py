@@ -101,7 +101,6 @@ def describe_environment(
         "PYTHONUNBUFFERED": "1",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', os.defpath)}",
         "FISC_REDIS_URL": redis_url,
-        "FISC_SANDBOX_URL": f"http://{settings.host}:{settings.port('sandbox')}",
         f"{prefix}_HOST": settings.host,
         f"{prefix}_{port_kind}_PORT": str(settings.port(name)),
         f"{prefix}_METRICS_PORT": str(settings.metrics_port(name)),

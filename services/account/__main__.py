@@ -35,17 +35,21 @@ async def main() -> None:
         linger_max_s=settings.linger_max_s,
     )
     async with database, posting:
-        servicer = AccountServicer(Chart(store, clock), posting)
+        chart = Chart(store, clock)
+        servicer = AccountServicer(chart, posting)
 
         async def expire_holds() -> None:
             await workers.expire_holds(posting, interval_s=settings.hold_expiry_interval_s)
+
+        async def watch_imbalance() -> None:
+            await workers.watch_imbalance(chart, interval_s=settings.imbalance_interval_s)
 
         await server.serve(
             service="account",
             settings=settings,
             registrations=[servicer.register],
             service_names=[SERVICE_NAME],
-            background=[expire_holds],
+            background=[expire_holds, watch_imbalance],
             ready=store.is_ready,
         )
 

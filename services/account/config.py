@@ -35,3 +35,4 @@ class Settings(ServiceSettings):
     writers: int = Field(default=2, ge=1)
     linger_max_s: float = Field(default=0.008, ge=0)
     hold_expiry_interval_s: float = Field(default=1.0, gt=0)
+    imbalance_interval_s: float = Field(default=30.0, gt=0)

@@ -182,6 +182,14 @@ class Store:
             for row in rows
         ]
 
+    async def sum_imbalances(self) -> Mapping[str, int]:
+        """Debits minus credits by currency, in one snapshot; entries no balance counts included.
+
+        Costs one look at the entries of each account, however long its statement.
+        """
+        rows = await self._pool.fetch(_SQL["sum_imbalances"])
+        return {row["currency"]: int(row["imbalance_minor"]) for row in rows}
+
     async def get_due_hold_ids(self, now: datetime, *, limit: int) -> list[str]:
         """Name the holds whose time is up, the longest overdue first."""
         rows = await self._pool.fetch(_SQL["get_due_hold_ids"], now, limit)

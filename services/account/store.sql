@@ -145,3 +145,18 @@ SELECT hold_id
    AND expires_at <= $1
  ORDER BY expires_at
  LIMIT $2
+
+-- name: sum_imbalances
+-- What the balances say, and the first entry of each account that its balance does not count. One
+-- look into the key for each account: entries number every account's own 1, 2, 3 …
+SELECT currency,
+       sum(debits_minor - credits_minor + coalesce((
+           SELECT CASE direction WHEN 'DEBIT' THEN amount_minor ELSE -amount_minor END
+             FROM entry
+            WHERE entry.account_id = account_balance.account_id
+              AND entry.sequence > account_balance.sequence
+            ORDER BY entry.sequence
+            LIMIT 1
+       ), 0))::numeric AS imbalance_minor
+  FROM account_balance
+ GROUP BY currency

@@ -10,6 +10,7 @@ from cryptography.fernet import Fernet
 from kubernetes_validate import utils
 from pydantic_settings import BaseSettings
 
+from libs.rpc import server
 from tests.architecture import kustomize, tree
 from tests.architecture.kustomize import Document
 
@@ -190,8 +191,10 @@ def test_probes_ask_a_port_the_pod_has(service: str) -> None:
 
 @pytest.mark.parametrize("service", RPC)
 def test_a_database_that_is_away_restarts_nobody(service: str) -> None:
-    # The health service turns NOT_SERVING with the database, so liveness must not ask it.
-    assert "grpc" not in _container(service)["livenessProbe"]
+    # The whole and the services turn NOT_SERVING with the database; this name alone does not.
+    probe = _container(service)["livenessProbe"]
+    assert probe["grpc"] == {"port": _ports(service)["grpc"], "service": server.LIVENESS}
+    assert probe.keys().isdisjoint({"httpGet", "tcpSocket", "exec"})
 
 
 @pytest.mark.parametrize("service", RPC)

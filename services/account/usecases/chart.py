@@ -1,6 +1,6 @@
 """The chart of accounts and what it shows: balances, statements, the trial balance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from libs.clock import Clock
@@ -98,3 +98,7 @@ class Chart:
         """Sum every account by role and currency; "" means every currency."""
         texts.check("currency", currency)
         return TrialBalance(lines=await self._store.sum_balances(currency))
+
+    async def get_imbalances(self) -> Mapping[str, int]:
+        """Debits minus credits of the whole ledger, in minor units by currency: 0 if it is sound."""
+        return await self._store.sum_imbalances()

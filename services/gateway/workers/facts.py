@@ -19,14 +19,9 @@ from services.gateway.domain.saga import PAYER_REASONS
 BOOKING_ZONE = ZoneInfo("Asia/Shanghai")
 # An attempt's word is definite in these; only then does it say something about its channel.
 _DEFINITE = frozenset({"SUCCEEDED", "DECLINED", "CLOSED"})
-# Declines that are our own doing say nothing about the channel.
+# Declines that are our own doing say nothing about the channel. An open breaker does: it is how a sick channel declines.
 _OURS = frozenset(
-    {
-        "CHANNEL_CIRCUIT_OPEN",
-        "CHANNEL_BULKHEAD_FULL",
-        "CHANNEL_OPERATION_UNSUPPORTED",
-        "CHANNEL_ACCOUNT_NOT_FOUND",
-    }
+    {"CHANNEL_BULKHEAD_FULL", "CHANNEL_OPERATION_UNSUPPORTED", "CHANNEL_ACCOUNT_NOT_FOUND"}
 )
 
 

@@ -118,7 +118,6 @@ def test_a_process_is_told_its_own_ports_and_database_and_where_the_others_are()
     assert told["FISC_CLEARING_METRICS_PORT"] == "7424"
     assert told["FISC_CLEARING_DATABASE_URL"] == "postgresql://own"
     assert told["FISC_GATEWAY_TARGET"] == "127.0.0.1:7400"
-    assert told["FISC_SANDBOX_URL"] == "http://127.0.0.1:7409"
     assert told["NO_PROXY"] == "example.org,127.0.0.1,localhost"
 
 

@@ -173,6 +173,33 @@ async def test_probes_need_no_deadline(peer: Peer) -> None:
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
+async def test_a_process_without_its_database_is_alive_but_not_ready() -> None:
+    running = server.RpcServer(registrations=[], service_names=[SERVICE])
+    await running.start()
+    channel = client.open_channel(running.target, peer="test")
+    stub = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]  # no stubs
+
+    async def answers() -> list[str]:
+        names = ("liveness", "", SERVICE)
+        requests = [health_pb2.HealthCheckRequest(service=name) for name in names]
+        statuses = [(await stub.Check(request)).status for request in requests]
+        return [health_pb2.HealthCheckResponse.ServingStatus.Name(status) for status in statuses]
+
+    try:
+        at_start = await answers()
+        await running.set_serving(is_serving=True)
+        when_ready = await answers()
+        await running.set_serving(is_serving=False)
+        database_away = await answers()
+    finally:
+        await channel.close()
+        await running.stop()
+
+    assert at_start == ["SERVING", "NOT_SERVING", "NOT_SERVING"]
+    assert when_ready == ["SERVING", "SERVING", "SERVING"]
+    assert database_away == at_start
+
+
 async def test_a_request_against_its_contract_is_refused_with_every_violation(peer: Peer) -> None:
     request = events_pb2.StreamEventsRequest(cursor="x" * 65, batch_max=-1)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
