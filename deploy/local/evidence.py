@@ -82,8 +82,10 @@ async def _timeout(
         channel_id=channel_id,
         happened=f"{channel_id} took {amount} for {subject_id} and never answered",
         handled=f"waited for the channel's word instead of charging again: {state_name(payment)} "
-        f"with {len(evidence.attempts)} attempt, charged {charged} time",
-        is_handled=has_succeeded(payment) and charged == 1 and len(evidence.attempts) == 1,
+        f"by that attempt, charged {charged} time",
+        is_handled=has_succeeded(payment)
+        and charged == 1
+        and evidence.attempts[-1].out_ref == hit["out_ref"],
         history=tuple(
             f"{line.at.ToDatetime():%H:%M:%S} {line.text}"
             for line in evidence.history[:HISTORY_SHOWN_MAX]
