@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
+from libs.db.pool import connecting
+
 _ENVIRONMENT = Path(__file__).parent / "alembic"
 # Any number will do, as long as no other use of advisory locks in the same database has it.
 _LOCK_KEY = 7_246_338_510_913
@@ -57,7 +59,7 @@ def _upgrade_in_own_loop(database_url: str, versions_dir: Path) -> None:
 async def _upgrade(database_url: str, versions_dir: Path) -> None:
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(database_url),
+        async_creator=lambda: connecting(lambda: asyncpg.connect(database_url)),
         poolclass=NullPool,
     )
     try:

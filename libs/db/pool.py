@@ -1,9 +1,14 @@
 """The connection pool every service opens, with limits that keep one bad query from hurting all."""
 
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 import orjson
+
+from libs.resilience.retry import retry
+
+T = TypeVar("T")
 
 # What a store takes: a connection of its own, or the stand-in that a pool lends.
 Connection: TypeAlias = (
@@ -15,6 +20,8 @@ STATEMENT_TIMEOUT_MS = 15_000
 # Also bounds how long a stuck writer can hold back readers of the event log (see libs.events.log).
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
 CONNECT_TIMEOUT_S = 10.0
+CONNECT_ATTEMPTS_MAX = 20
+CONNECT_RETRY_S = 10.0
 _JSONB_VERSION = b"\x01"
 
 
@@ -23,22 +30,36 @@ async def open_pool(database_url: str, *, size: int, application_name: str) -> P
 
     The connections keep no session state between uses (settings are SET LOCAL, no session-level
     advisory locks, no LISTEN): they are handed on without the reset that asyncpg does by default,
-    which costs a round trip each time. Raises what asyncpg raises if the server is not there.
+    which costs a round trip each time. Raises what asyncpg raises if the server is not there
+    within CONNECT_RETRY_S.
     """
-    return await asyncpg.create_pool(
-        database_url,
-        min_size=min(2, size),
-        max_size=size,
-        timeout=CONNECT_TIMEOUT_S,
-        init=_prepare,
-        reset=_keep,
-        server_settings={
-            "application_name": application_name,
-            "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-            "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
-            "timezone": "UTC",
-            "jit": "off",
-        },
+    return await connecting(
+        lambda: asyncpg.create_pool(
+            database_url,
+            min_size=min(2, size),
+            max_size=size,
+            timeout=CONNECT_TIMEOUT_S,
+            init=_prepare,
+            reset=_keep,
+            server_settings={
+                "application_name": application_name,
+                "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+                "timezone": "UTC",
+                "jit": "off",
+            },
+        )
+    )
+
+
+async def connecting(connect: Callable[[], Awaitable[T]]) -> T:
+    """Connect, waiting for a database that is just starting; raises what it last said after CONNECT_RETRY_S."""
+    return await retry(
+        connect,
+        on=(OSError, asyncpg.CannotConnectNowError),
+        attempts_max=CONNECT_ATTEMPTS_MAX,
+        wait_initial_s=0.1,
+        timeout_s=CONNECT_RETRY_S,
     )
 
 

@@ -55,9 +55,7 @@ async def compose(
     plan = fees.default_plan(**settings.default_plan())
     items = Items(pool, clients.RouterChannels(router), plan)
     channels = workers.ChannelRefresher(items, every_s=settings.channel_refresh_s)
-    follower = workers.FeedFollower(
-        channel=gateway, metadata=metadata, pool=pool, items=items, channels=channels
-    )
+    follower = workers.FeedFollower(channel=gateway, metadata=metadata, pool=pool, items=items)
     bills = clients.GatewayBills(gateway, metadata)
     ports = Ports(pool=pool, clock=clock, ids=ids, bills=bills, ledger=ledger, feed=follower)
     terms = Terms(plan, settings.settle_on_close, settings.settle_on_makeup_weekends)

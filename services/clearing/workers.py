@@ -15,7 +15,7 @@ from libs.errors import FiscError
 from libs.events import consumer
 from libs.rpc import convert, deadline
 from services.clearing.domain.model import ItemKind, Succeeded
-from services.clearing.usecases.items import Items
+from services.clearing.usecases.items import ChannelsUnknown, Items
 from services.clearing.usecases.ports import Ledger
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ SOURCE: Final = "gateway"
 SUCCEEDED_STATE: Final = "SUCCEEDED"
 CATCH_UP_TIMEOUT_S: Final = 300.0
 RETRY_S: Final = 1.0
-# Facts are dated by the channels' days: the feed waits this long for the router at the start.
-CHANNELS_WAIT_MAX_S: Final = 15.0
 
 _log = log.get_logger()
 
@@ -39,25 +37,17 @@ class ChannelRefresher:
         """Asks every `every_s` seconds, more often until the first answer."""
         self._items = items
         self._every_s = every_s
-        self._answered = asyncio.Event()
+        self._has_answer = False
 
     async def run(self) -> None:
         """Endless; while the router is away channels stay as they were."""
         while True:
             try:
                 await self._items.refresh_channels()
-                self._answered.set()
+                self._has_answer = True
             except FiscError as error:
                 _log.warning("channels not refreshed", reason=error.reason)
-            await asyncio.sleep(self._every_s if self._answered.is_set() else RETRY_S)
-
-    async def wait_answered(self, timeout_s: float) -> None:
-        """Return when the router has answered once, or after timeout_s."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._answered.wait()
-        except TimeoutError:
-            _log.warning("router did not answer yet; the feed is followed without it")
+            await asyncio.sleep(self._every_s if self._has_answer else RETRY_S)
 
 
 class PlatformAccounts:
@@ -90,7 +80,6 @@ class FeedFollower:
         metadata: Sequence[tuple[str, str | bytes]],
         pool: Pool,
         items: Items,
-        channels: ChannelRefresher,
     ) -> None:
         """The metadata authorizes clearing at the gateway."""
         self._source: dict[str, Any] = {
@@ -102,18 +91,28 @@ class FeedFollower:
             "metadata": metadata,
         }
         self._items = items
-        self._channels = channels
 
     async def run(self) -> None:
-        """Endless."""
-        await self._channels.wait_answered(CHANNELS_WAIT_MAX_S)
-        await consumer.follow(**self._source)
+        """Endless. Waits for the router before it dates the facts of a channel it has not met."""
+        while True:
+            try:
+                await consumer.follow(**self._source)
+            except ChannelsUnknown as unknown:
+                try:
+                    await self._items.learn_channels(unknown.channel_ids)
+                except FiscError as error:
+                    _log.warning("channels not learnt yet", reason=error.reason)
+                    await asyncio.sleep(RETRY_S)
 
     async def catch_up(self) -> int:
         """Take in what has happened up to now; how many events that was. Raises FiscError."""
-        return await consumer.catch_up(
-            **self._source, timeout_s=deadline.budget_s(CATCH_UP_TIMEOUT_S)
-        )
+        while True:
+            try:
+                return await consumer.catch_up(
+                    **self._source, timeout_s=deadline.budget_s(CATCH_UP_TIMEOUT_S)
+                )
+            except ChannelsUnknown as unknown:
+                await self._items.learn_channels(unknown.channel_ids)
 
     async def _apply(
         self,

@@ -1,6 +1,6 @@
 """Facts become clearing items, each once, with the fee decided when the item is made."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, time
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -21,6 +21,14 @@ DEFAULT_CUT_OFF: Final = time(0, 0)
 _log = log.get_logger()
 
 
+class ChannelsUnknown(Exception):
+    """These channels have to be learnt before their facts can be dated."""
+
+    def __init__(self, channel_ids: Collection[str]) -> None:
+        super().__init__(", ".join(sorted(channel_ids)))
+        self.channel_ids = channel_ids
+
+
 class Items:
     """Keeps items, and the channels' days by which they are dated."""
 
@@ -29,6 +37,14 @@ class Items:
         self._pool = pool
         self._channels = channels
         self._default_plan = default_plan
+        self._never_heard_of: set[str] = set()
+
+    async def learn_channels(self, channel_ids: Collection[str]) -> None:
+        """Ask the router about these; what it does not know either gets the default day from now on. Raises FiscError."""
+        await self.refresh_channels()
+        async with self._pool.acquire() as connection:
+            known = await store.channels(connection, channel_ids)
+        self._never_heard_of |= set(channel_ids) - known.keys()
 
     async def refresh_channels(self) -> int:
         """Ask the router for its channels; how many there are. Raises FiscError."""
@@ -38,13 +54,19 @@ class Items:
         return len(channels)
 
     async def record(self, connection: Connection, facts: Sequence[Succeeded]) -> int:
-        """Make items of new facts in the caller's transaction, in order; how many were new."""
+        """Make items of new facts in the caller's transaction, in order; how many were new.
+
+        Raises ChannelsUnknown: a fact is dated by its channel's day, so the channel must be learnt first.
+        """
         by_subject = {fact.subject_id: fact for fact in facts}
         known = await store.known_subjects(connection, by_subject)
         fresh = [fact for subject_id, fact in by_subject.items() if subject_id not in known]
         if not fresh:
             return 0
         channels = await store.channels(connection, {fact.channel_id for fact in fresh})
+        unknown = {fact.channel_id for fact in fresh} - channels.keys() - self._never_heard_of
+        if unknown:
+            raise ChannelsUnknown(unknown)
         plans = await store.plans_of(connection, {fact.merchant_id for fact in fresh})
         refunded = {fact.payment_id for fact in fresh if fact.kind is ItemKind.REFUND}
         paid = await store.paid_fees(connection, refunded)

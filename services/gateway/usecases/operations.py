@@ -8,8 +8,14 @@ from typing import Protocol
 from libs.clock import Clock
 from libs.ids import IdSource
 from libs.money import is_currency
+from libs.resilience.retry import retry
 from services.gateway.domain import merchant as merchants
-from services.gateway.domain.channel import Balance, BillFile
+from services.gateway.domain.channel import (
+    Balance,
+    BillFile,
+    BillHashMismatch,
+    ChannelUnavailable,
+)
 from services.gateway.domain.errors import (
     ApiKeyInvalid,
     ApiKeyNotFound,
@@ -33,6 +39,9 @@ from services.gateway.usecases.ports import Channels, Ledger, Sealer
 # A revoked key may still pass for this long; every call would cost a query otherwise.
 KEY_CACHE_S = 5.0
 CHANNELS_MAX = 1000
+# A bill may be downloaded as often as one likes; a lost answer is simply asked for again.
+BILL_ATTEMPTS_MAX = 3
+BILL_RETRY_S = 5.0
 PUSH_CONSUMERS = ("push-account", "push-router", "push-risk")
 
 
@@ -189,7 +198,13 @@ class ChannelAccounts:
     async def fetch_bill(self, channel_id: str, business_date: date) -> BillFile:
         """Raises ChannelNotFound and the connector's own errors."""
         connector = await self._channels.connector(channel_id)
-        return await connector.fetch_bill(business_date)
+        return await retry(
+            lambda: connector.fetch_bill(business_date),
+            on=(ChannelUnavailable, BillHashMismatch),
+            attempts_max=BILL_ATTEMPTS_MAX,
+            wait_initial_s=0.2,
+            timeout_s=BILL_RETRY_S,
+        )
 
     async def balance(self, channel_id: str) -> Balance:
         """Raises ChannelNotFound and the connector's own errors."""

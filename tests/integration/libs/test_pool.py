@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from libs.db.pool import open_pool
+from libs.db.pool import connecting, open_pool
 
 EmptyDatabase = Callable[[], Awaitable[str]]
 
@@ -37,3 +37,17 @@ async def test_an_unfinished_transaction_does_not_reach_the_next_user(
         await connection.execute("BEGIN; CREATE TABLE left_behind (n int)")
     assert await pool.fetchval("SELECT to_regclass('left_behind') IS NULL")
     await pool.close()
+
+
+async def test_a_database_that_is_just_starting_is_waited_for() -> None:
+    attempts = 0
+
+    async def connect() -> str:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3:
+            raise ConnectionRefusedError
+        return "connected"
+
+    assert await connecting(connect) == "connected"
+    assert attempts == 3
