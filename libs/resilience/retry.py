@@ -34,7 +34,12 @@ async def retry(
         wait=_Wait(wait_initial_s, wait_max_s),
         reraise=True,
     )
-    return await retrying(fn)
+
+    async def attempt() -> T:
+        # tenacity awaits only what it recognises as a coroutine function, and a lambda is none.
+        return await fn()
+
+    return await retrying(attempt)
 
 
 class _Wait(tenacity.wait.wait_base):

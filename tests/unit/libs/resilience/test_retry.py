@@ -59,3 +59,16 @@ async def test_it_gives_up_when_the_wait_would_outlast_the_budget() -> None:
     with pytest.raises(Unavailable):
         await retry(flaky, on=Unavailable, wait_initial_s=0.001, timeout_s=1)
     assert flaky.calls == 1
+
+
+async def test_a_lambda_around_a_coroutine_is_awaited_and_tried_again() -> None:
+    attempts: list[int] = []
+
+    async def flaky(number: int) -> int:
+        attempts.append(number)
+        if len(attempts) == 1:
+            raise OSError
+        return number
+
+    assert await retry(lambda: flaky(7), on=OSError, wait_initial_s=0.001) == 7
+    assert attempts == [7, 7]
