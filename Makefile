@@ -3,10 +3,11 @@
 PYTHON_BIN := .venv/bin/python
 SOURCES := services libs deploy tests
 PYTEST_ARGUMENTS ?=
+CRASH_ARGUMENTS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run demo test test-unit check lint format types imports protos \
-	protos-fresh bench lock clean
+	protos-fresh bench crash lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +55,9 @@ protos-fresh: install-dev ## fail if a stub differs from its contract, or a cont
 
 bench: install-dev ## measure; writes build/bench.json
 	@exec .venv/bin/python -m tests.bench
+
+crash: install-dev ## kill processes at every crash point, stop stores under load (CRASH_ARGUMENTS='--only K6')
+	@exec .venv/bin/python -m tests.chaos.crash $(CRASH_ARGUMENTS)
 
 lock: ## write the locks anew (UPGRADE=1: newest versions)
 	@deploy/bootstrap.sh lock

@@ -125,6 +125,11 @@ class Coalescer(Generic[T, R]):
         self._wait_seconds = _WAIT_SECONDS.labels(name)
         self._queue_depth = _QUEUE_DEPTH.labels(name)
 
+    @property
+    def waiting(self) -> int:
+        """Items that no flush has taken yet."""
+        return len(self._waiting)
+
     async def start(self) -> None:
         """Begin to flush. Once only."""
         if self._tasks:

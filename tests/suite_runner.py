@@ -28,9 +28,10 @@ def running_suite(
     *,
     pids: dict[str, int] | None = None,
     environ: Mapping[str, str] | None = None,
+    base_port: int | None = None,
 ) -> Iterator[LocalSettings]:
     """Starts the services of `groups` in order and stops them at the end. `pids`, if given, is filled by name."""
-    settings = LocalSettings(base_port=ports.find_free_base(), data_dir=data_dir)
+    settings = LocalSettings(base_port=base_port or ports.find_free_base(), data_dir=data_dir)
     process = subprocess.Popen(
         [
             sys.executable,

@@ -18,6 +18,9 @@ WEB_SERVERS: Final = tuple(ports.HTTP_OFFSETS)
 SEALERS: Final = ("gateway", "notification")
 OPERATORS: Final = ("gateway", "clearing", "notification", "cockpit")
 OPERATOR_FILE: Final = "operator-token"
+OVERRIDE: Final = "FISC_OVERRIDE_"
+"""FISC_OVERRIDE_GATEWAY_RISK_TARGET is FISC_RISK_TARGET to gateway alone, in place of what is made here: so
+a test puts a proxy between two processes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,4 +129,16 @@ def describe_environment(
     for variable in ("NO_PROXY", "no_proxy"):
         others = [part for part in inherited.get(variable, "").split(",") if part]
         environment[variable] = ",".join(dict.fromkeys([*others, *LOOPBACK, settings.host]))
-    return environment
+    return _override(environment, name)
+
+
+def _override(environment: Mapping[str, str], name: str) -> dict[str, str]:
+    mine = f"{OVERRIDE}{name.upper()}_"
+    overrides = {
+        f"FISC_{variable.removeprefix(mine)}": value
+        for variable, value in environment.items()
+        if variable.startswith(mine)
+    }
+    # The others' may hold addresses with passwords.
+    kept = {key: value for key, value in environment.items() if not key.startswith(OVERRIDE)}
+    return {**kept, **overrides}

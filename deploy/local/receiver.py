@@ -3,21 +3,18 @@
 Wire format: Standard Webhooks, https://github.com/standard-webhooks/standard-webhooks.
 """
 
-import asyncio
 import base64
 import binascii
 import contextlib
 import hashlib
 import hmac
-import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import orjson
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,6 +22,7 @@ from starlette.routing import Route
 
 from deploy.local import ports
 from deploy.local.environment import LocalSettings
+from libs import web
 
 PORT_OFFSET: Final = 11
 KEY_MARK: Final = "whsec_"
@@ -110,36 +108,7 @@ async def running(
     receiver = Receiver(secret_of)
     port = settings.base_port + PORT_OFFSET
     ports.check_free(settings.host, port, "the webhooks of the demo's merchants")
-    config = uvicorn.Config(
-        receiver.application(),
-        host=settings.host,
-        port=port,
-        log_level="error",
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=1,
-    )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve())
-    try:
-        await server.listening.wait()
+    options = web.Options(grace_s=1)
+    application = receiver.application()
+    async with web.running(application, host=settings.host, port=port, options=options):
         yield receiver
-    finally:
-        server.should_exit = True
-        await serving
-
-
-class _Server(uvicorn.Server):
-    """Leaves the signals to the suite, and says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield

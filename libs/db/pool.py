@@ -19,6 +19,8 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 STATEMENT_TIMEOUT_MS = 15_000
 # Also bounds how long a stuck writer can hold back readers of the event log (see libs.events.log).
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
+# A server that answers at all answers by its own limit; one that has gone silent would be waited for for ever.
+COMMAND_TIMEOUT_S = STATEMENT_TIMEOUT_MS / 1_000 + 2.0
 CONNECT_TIMEOUT_S = 10.0
 CONNECT_ATTEMPTS_MAX = 20
 CONNECT_RETRY_S = 10.0
@@ -39,6 +41,7 @@ async def open_pool(database_url: str, *, size: int, application_name: str) -> P
             min_size=min(2, size),
             max_size=size,
             timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
             init=_prepare,
             reset=_keep,
             server_settings={

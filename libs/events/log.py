@@ -29,6 +29,7 @@ CREATE TABLE event_log (
     payload bytea NOT NULL
 );
 CREATE INDEX event_log_txid_seq ON event_log (txid, seq);
+CREATE INDEX event_log_subject ON event_log (subject_id, seq);
 """
 
 EVENT_CURSOR_SQL = """

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, TypeAlias, cast
 
 import grpc
@@ -33,6 +33,8 @@ Behaviour = Callable[[Any, Context], Awaitable[Any]]
 
 # Probes and tools call these, and neither knows our rules.
 EXEMPT_PREFIXES: Final = ("/grpc.health.", "/grpc.reflection.")
+
+NUL: Final = b"\0"
 
 _log = log.get_logger()
 
@@ -158,6 +160,10 @@ class ValidationInterceptor(HandlerInterceptor):
         return behave
 
     def _check(self, request: Message) -> None:
+        if NUL in request.SerializeToString():
+            # A quick look first: a NUL byte is common in the wire form of numbers, rare in requests of text.
+            for path in _nul_fields(request):
+                raise status.RequestInvalid([(path, "must not hold a NUL character")])
         violations = self._validator.collect_violations(request)
         if violations:
             raise status.RequestInvalid(
@@ -194,6 +200,21 @@ async def _serve_stream(inner: Behaviour, request: Any, context: Context) -> Any
     if rest_s is not None:
         deadline.enter(rest_s)
     return await inner(request, context)
+
+
+def _nul_fields(message: Message, prefix: str = "") -> Iterator[str]:
+    """Paths of the string fields that hold a NUL, which no database of ours can store."""
+    for field, value in message.ListFields():
+        path = f"{prefix}{field.name}"
+        is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+        values = value.items() if is_map else value if field.is_repeated else (value,)
+        for each in values:
+            if isinstance(each, Message):
+                yield from _nul_fields(each, f"{path}.")
+            elif any(
+                isinstance(part, str) and "\0" in part for part in (each if is_map else (each,))
+            ):
+                yield path
 
 
 def _answer_to(error: Exception, method: str, current_id: str) -> FiscError:

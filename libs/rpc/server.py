@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import random
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
@@ -16,11 +15,10 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from libs import log, telemetry
+from libs import log, ports, telemetry
 from libs.config import ServiceSettings
 from libs.rpc.interceptors import CallInterceptor, ValidationInterceptor
 
-EXIT_PORT_TAKEN: Final = 2
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 # Beyond its defaults gRPC answers CANCELLED, which no client tries again; we shed load ourselves.
 PENDING_REQUESTS_MAX: Final = 100_000
@@ -221,17 +219,10 @@ class _Signals:
 
 
 async def _open_ports(service: str, server: RpcServer, settings: ServiceSettings) -> None:
-    port = settings.grpc_port
-    try:
+    with ports.needed(service, settings.host, settings.grpc_port):
         await server.start()
-        port = settings.metrics_port
-        telemetry.start_metrics_server(settings.host, port)
-    except OSError as error:
-        sys.stderr.write(
-            f"{service}: cannot listen on {settings.host}:{port}; another process has this port "
-            f"or the address is not ours ({error})\n"
-        )
-        raise SystemExit(EXIT_PORT_TAKEN) from error
+    with ports.needed(service, settings.host, settings.metrics_port):
+        telemetry.start_metrics_server(settings.host, settings.metrics_port)
 
 
 async def _follow_readiness(

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from libs import crashpoints
 from libs.db import queries
 from services.account.domain.accounts import (
     Account,
@@ -138,6 +139,7 @@ class Store:
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 yield Writer(connection)
+            crashpoints.reach("K4")
         except asyncpg.UniqueViolationError as error:
             raise IdTaken from error
 

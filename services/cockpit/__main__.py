@@ -5,14 +5,14 @@ import contextlib
 import grpc
 import uvloop
 
-from libs import config, log, telemetry
+from libs import config, log, ports, telemetry, web
 from libs.clock import SystemClock
 from libs.rpc import client
 from services.cockpit import workers
 from services.cockpit.clients.feed import GatewayFeed
 from services.cockpit.clients.sources import Channels, GrpcSources
 from services.cockpit.config import Settings
-from services.cockpit.handlers import app, server
+from services.cockpit.handlers import app
 from services.cockpit.usecases import Cockpit
 
 
@@ -36,11 +36,18 @@ async def main(settings: Settings) -> None:
         feed = GatewayFeed(channels.gateway, metadata)
         application = app.build(cockpit, background=workers.running(cockpit, feed))
         log.get_logger().info("serving", host=settings.host, port=settings.http_port)
-        await server.build(application, settings.host, settings.http_port).serve()
+        await web.serve(
+            application,
+            service="cockpit",
+            host=settings.host,
+            port=settings.http_port,
+            options=web.Options(on_stop=application.state.live.close),
+        )
 
 
 if __name__ == "__main__":
     loaded = config.load(Settings)
     log.configure("cockpit", loaded.log_level, loaded.log_format)
-    telemetry.start_metrics_server(loaded.host, loaded.metrics_port)
+    with ports.needed("cockpit", loaded.host, loaded.metrics_port):
+        telemetry.start_metrics_server(loaded.host, loaded.metrics_port)
     uvloop.run(main(loaded))

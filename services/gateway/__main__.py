@@ -32,7 +32,7 @@ from services.gateway.domain import payment, payout, refund
 from services.gateway.domain.payment import Payment
 from services.gateway.domain.payout import Payout
 from services.gateway.domain.refund import Refund
-from services.gateway.handlers import messages, operations, payments
+from services.gateway.handlers import admission, messages, operations, payments
 from services.gateway.handlers.auth import OperatorInterceptor
 from services.gateway.store.registry import Registry
 from services.gateway.store.sagas import NewSaga, SagaStore, SagaTable, SavedStep, nudge_in_review
@@ -86,15 +86,23 @@ class Gateway:
         self.drives = Drives()
         self.feed = feed.EventFeedServicer(pool)
         self._wire_flows(settings.callback_base_url.rstrip("/"))
+        creations = (self.payments.create, self.payouts.create)
+        self.gate = admission.Gate(
+            in_flight_max=settings.in_flight_max,
+            share_max=settings.merchant_in_flight_max or (settings.in_flight_max + 1) // 2,
+            b1_queue_length=lambda: sum(queue.waiting for queue in creations),
+        )
         self.callbacks = Callbacks(
             registry=self.registry,
             store=self.store,
             channels=self.channels,
             payments=self.payments.driver,
             refunds=self.refunds.driver,
+            drives=self.drives,
             clock=clock,
         )
         self.background: Sequence[Callable[[], Awaitable[None]]] = (
+            self.gate.watch_lag,
             self.payments.sweeper.run,
             self.refunds.sweeper.run,
             self.payouts.sweeper.run,
@@ -110,22 +118,22 @@ class Gateway:
         )
 
     def _wire_flows(self, notify_base_url: str) -> None:
-        flow = partial(_Flow, store=self.store, drives=self.drives, clock=self.clock)
-        self.payments: _Flow[Payment] = flow(
+        flow = partial(Flow, store=self.store, drives=self.drives, clock=self.clock)
+        self.payments: Flow[Payment] = flow(
             name="payment",
             table=self.store.payments,
             decide=payment.decide,
             perform=PaymentPerformer(self.channels, self.risk, self.clock, notify_base_url),
             encode=messages.encode_payment_events,
         )
-        self.refunds: _Flow[Refund] = flow(
+        self.refunds: Flow[Refund] = flow(
             name="refund",
             table=self.store.refunds,
             decide=refund.decide,
             perform=RefundPerformer(self.channels, notify_base_url),
             encode=messages.encode_refund_events,
         )
-        self.payouts: _Flow[Payout] = flow(
+        self.payouts: Flow[Payout] = flow(
             name="payout",
             table=self.store.payouts,
             decide=payout.decide,
@@ -136,7 +144,7 @@ class Gateway:
     @property
     def coalescers(self) -> Sequence[Coalescer[Any, Any]]:
         """To be started before serving and stopped after it."""
-        flows: Sequence[_Flow[Any]] = (self.payments, self.refunds, self.payouts)
+        flows: Sequence[Flow[Any]] = (self.payments, self.refunds, self.payouts)
         commits = [commit for flow in flows for commit in (flow.create, flow.save)]
         return (
             *commits,
@@ -182,7 +190,11 @@ class Gateway:
             clock=self.clock,
         )
         public = payments.PaymentHandlers(
-            merchants=merchants, payments=payment_cases, refunds=refund_cases, payouts=payout_cases
+            merchants=merchants,
+            payments=payment_cases,
+            refunds=refund_cases,
+            payouts=payout_cases,
+            gate=self.gate,
         )
         internal = operations.OperationsHandlers(
             merchants=merchants,
@@ -194,7 +206,7 @@ class Gateway:
         return (public.register, internal.register, self.feed.register)
 
 
-class _Flow(Generic[S]):
+class Flow(Generic[S]):
     """One flow's group commits, driver and sweeper."""
 
     def __init__(
@@ -268,7 +280,10 @@ async def main() -> None:
             background=(*gateway.background, door),
             ready=is_ready,
             on_drain=(gateway.feed.drain, gateway.drives.drain),
-            extra_interceptors=(OperatorInterceptor(settings.operator_token.get_secret_value()),),
+            extra_interceptors=(
+                OperatorInterceptor(settings.operator_token.get_secret_value()),
+                admission.AdmissionInterceptor(gateway.gate),
+            ),
         )
 
 

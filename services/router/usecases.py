@@ -1,12 +1,10 @@
 """What the router does: each method loads, decides and saves, in one transaction."""
 
-import base64
-import binascii
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
 
 from libs.clock import Clock
 from libs.errors import FiscError
+from libs.paging import Page, PageRequest
 from services.router import store
 from services.router.domain import channel as channels
 from services.router.domain import errors, scoring, statistics
@@ -14,10 +12,6 @@ from services.router.domain.channel import Channel, ChannelStatus
 from services.router.domain.plan import Decision, Plan, RouteQuery
 from services.router.domain.statistics import Arm, ArmKey, Estimate, Outcome
 from services.router.domain.view import RoutingView
-
-PAGE_SIZE_DEFAULT: Final = 100
-PAGE_SIZE_MAX: Final = 1_000
-_AFTER: Final = "after:"
 
 
 class Router:
@@ -133,17 +127,12 @@ class Router:
         async with self._pool.acquire() as connection:
             return await store.get_channel(connection, channel_id)
 
-    async def list_channels(self, page_size: int, page_token: str) -> tuple[list[Channel], str]:
-        """A page of channels by id, and the token of the next, "" at the end.
-
-        Raises InvalidPageToken.
-        """
-        size = min(page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
-        after_id = _read_page_token(page_token)
+    async def list_channels(self, page: PageRequest) -> Page[Channel]:
+        """Channels by id. Raises InvalidPageToken."""
+        after_id = page.after
         async with self._pool.acquire() as connection:
-            found = await store.list_channels(connection, after_id=after_id, limit=size + 1)
-        page = found[:size]
-        return page, _page_token(page[-1].channel_id) if len(found) > size else ""
+            found = await store.list_channels(connection, after_id=after_id, limit=page.limit)
+        return page.page(found, _id)
 
     async def get_channel_stats(
         self, channel_id: str
@@ -215,19 +204,3 @@ def _answer(query: RouteQuery, result: Decision | FiscError) -> Plan | FiscError
 
 def _id(channel: Channel) -> str:
     return channel.channel_id
-
-
-def _page_token(after_id: str) -> str:
-    return base64.urlsafe_b64encode(f"{_AFTER}{after_id}".encode()).decode()
-
-
-def _read_page_token(token: str) -> str:
-    if not token:
-        return ""
-    try:
-        text = base64.b64decode(token, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        text = ""
-    if not text.startswith(_AFTER):
-        raise errors.InvalidPageToken(field="page_token")
-    return text.removeprefix(_AFTER)

@@ -2,8 +2,8 @@
 
 import uvloop
 
-from libs import config, log, telemetry
-from services.sandbox import app, server
+from libs import config, log, ports, telemetry, web
+from services.sandbox import app, transport
 from services.sandbox.config import Settings
 
 
@@ -11,7 +11,8 @@ def main() -> None:
     """Read the settings, open the book, serve until a signal."""
     settings = config.load(Settings)
     log.configure("sandbox", settings.log_level, settings.log_format)
-    telemetry.start_metrics_server(settings.host, settings.metrics_port)
+    with ports.needed("sandbox", settings.host, settings.metrics_port):
+        telemetry.start_metrics_server(settings.host, settings.metrics_port)
     application = app.build(
         settings.data_dir,
         app.Options(
@@ -25,7 +26,15 @@ def main() -> None:
     log.get_logger().info(
         "sandbox started", host=settings.host, port=settings.http_port, data=str(settings.data_dir)
     )
-    uvloop.run(server.build(application, settings.host, settings.http_port).serve())
+    uvloop.run(
+        web.serve(
+            application,
+            service="sandbox",
+            host=settings.host,
+            port=settings.http_port,
+            options=transport.OPTIONS,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -4,15 +4,19 @@ uvicorn gives an application no handle on its connection, so the protocol adds o
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from libs import web
+
 HANG_UP = "fisc.hang_up"
 HOLD_MAX_S = 60.0
+# Longer than clients keep idle connections, so that no request meets a connection being closed.
+KEEP_ALIVE_S = 75
 
 
 class HangUpProtocol(H11Protocol):
@@ -28,6 +32,9 @@ class HangUpProtocol(H11Protocol):
             await inner(scope, receive, send)
 
         self.app = app
+
+
+OPTIONS: Final = web.Options(protocol=HangUpProtocol, keep_alive_s=KEEP_ALIVE_S)
 
 
 class HangUp(Response):

@@ -12,7 +12,6 @@ from tests.architecture import tree
 # A reason that several services may give, and why a client can treat them all alike.
 SHARED: Final[Mapping[str, str]] = {
     "REQUEST_ID_REUSED": "every mutating call is idempotent by the same rule",
-    "INVALID_PAGE_TOKEN": "every list is paged by the same rule",
     "INVALID_TEXT": "every text is held to the same rule: no NUL, no lone surrogate",
     "INVALID_DATE": "every date is held to the same rule",
     "LOST_RACE": "whoever loses a race may send the same again",

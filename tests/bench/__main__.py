@@ -11,26 +11,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
 import uvloop
 
 from deploy.local import ports
 from deploy.local.environment import LocalSettings
-from deploy.local.suite import operator_token
-from fisc.account.v1 import account_pb2_grpc
 from fisc.common.v1 import method_pb2, money_pb2
-from fisc.gateway.v1 import operations_pb2_grpc, payment_pb2, payment_pb2_grpc
-from fisc.risk.v1 import risk_pb2_grpc
-from fisc.router.v1 import router_pb2_grpc
+from fisc.gateway.v1 import payment_pb2
 from tests.bench.load import Result, closed_loop, open_loop
-from tests.integration.gateway.conftest import GROUPS, House
+from tests.integration.gateway.house import GROUPS, open_house
 from tests.suite_runner import running_suite
 
 OUTPUT = Path("build/bench.json")
@@ -102,39 +97,11 @@ async def measure_hop(size: int) -> Result:
             return await closed_loop(call, in_flight=IN_FLIGHT, duration_s=5.0)
 
 
-@asynccontextmanager
-async def house_of(settings: LocalSettings) -> AsyncIterator[House]:
-    """A merchant with two free and instant channels."""
-
-    def channel(service: str) -> grpc.aio.Channel:
-        return grpc.aio.insecure_channel(f"127.0.0.1:{settings.port(service)}")
-
-    async with (
-        channel("gateway") as gateway,
-        channel("account") as account,
-        channel("router") as router,
-        channel("risk") as risk,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.port('sandbox')}") as sandbox,
-    ):
-        house = House(
-            payments=payment_pb2_grpc.PaymentServiceStub(gateway),
-            operations=operations_pb2_grpc.OperationsServiceStub(gateway),
-            account=account_pb2_grpc.AccountServiceStub(account),
-            router=router_pb2_grpc.RouterServiceStub(router),
-            risk=risk_pb2_grpc.RiskServiceStub(risk),
-            sandbox=sandbox,
-            settings=settings,
-            operator=(("authorization", f"Bearer {operator_token(settings.data_dir)}"),),
-        )
-        await house.new_merchant()
-        yield house
-
-
 async def measure_payments(
     settings: LocalSettings, pids: dict[str, int]
 ) -> tuple[Result, Result, dict[str, float]]:
     """(peak, latency at 70 % of it, CPU ms a payment by process during the peak)."""
-    async with house_of(settings) as house:
+    async with open_house(settings) as house:
         card = method_pb2.PAYMENT_METHOD_CARD
         for _ in range(2):
             await house.new_channel(card, notify_immediate=False)

@@ -10,16 +10,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from typing_extensions import override
 
+from libs import web
 from services.gateway.channels.http import ChannelHttp
 from services.gateway.domain.channel import (
     CallbackSignatureInvalid,
@@ -30,7 +29,7 @@ from services.gateway.domain.channel import (
     RefundOrder,
 )
 from services.sandbox import app as sandbox_app
-from services.sandbox.transport import HangUpProtocol
+from services.sandbox import transport
 
 PATIENCE_S = 8.0
 AMOUNT = 1230
@@ -98,40 +97,6 @@ class Channel:
             return await self.inbox.get()
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves the test runner's signals alone."""
-
-    @override
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class Served:
-    """An application on a free port, in this event loop."""
-
-    def __init__(self, app: Any, protocol: Any = "h11") -> None:
-        config = uvicorn.Config(
-            app, host="127.0.0.1", port=0, http=protocol, log_config=None, lifespan="on"
-        )
-        self._server = _Server(config)
-        self.url = ""
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._server.serve())
-        while not self._server.started:
-            if self._task.done():
-                await self._task
-            await asyncio.sleep(0.01)
-        self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._server.force_exit = True
-        await self._task
-
-
 @dataclass(kw_only=True)
 class World:
     """The sandbox, and a callback receiver for all channels; shared, since starting it is slow."""
@@ -167,14 +132,14 @@ async def running(data_dir: Path) -> AsyncIterator[World]:
 
     receiver_app = Starlette(routes=[Route("/notify/{account_id}", receive, methods=["POST"])])
     async with (
-        Served(book, HangUpProtocol) as sandbox,
-        Served(receiver_app) as receiver,
-        httpx.AsyncClient(base_url=sandbox.url, trust_env=False) as control,
+        web.running(book, options=transport.OPTIONS) as sandbox_url,
+        web.running(receiver_app) as receiver_url,
+        httpx.AsyncClient(base_url=sandbox_url, trust_env=False) as control,
         ChannelHttp() as http,
     ):
         made: World = World(
-            sandbox_url=sandbox.url,
-            receiver_url=receiver.url,
+            sandbox_url=sandbox_url,
+            receiver_url=receiver_url,
             control=control,
             http=http,
             channels={},

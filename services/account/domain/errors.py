@@ -66,13 +66,6 @@ class SameAccount(FiscError):
     reason = "SAME_ACCOUNT"
 
 
-class InvalidPageToken(FiscError):
-    """The page token does not belong to this question."""
-
-    kind = ErrorKind.INVALID
-    reason = "INVALID_PAGE_TOKEN"
-
-
 class ChainOpen(FiscError):
     """The last transfer of a batch must not be linked."""
 

@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from fisc.account.v1 import account_pb2 as pb
 from fisc.account.v1 import account_pb2_grpc
+from libs.paging import PageRequest
 from services.account.handlers import convert
 from services.account.usecases.chart import Chart
 from services.account.usecases.posting import Posting
@@ -52,13 +53,12 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         page = await self._chart.list_accounts(
             owner_id=request.owner_id,
             role=convert.role_from_proto(request.role),
-            page_size=request.page_size,
-            page_token=request.page_token,
+            page=PageRequest(request.page_size, request.page_token),
         )
         return pb.ListAccountsResponse(
-            accounts=[convert.account_to_proto(account) for account, _ in page.accounts],
-            balances=[convert.balance_to_proto(balance) for _, balance in page.accounts],
-            next_page_token=page.next_page_token,
+            accounts=[convert.account_to_proto(account) for account, _ in page.items],
+            balances=[convert.balance_to_proto(balance) for _, balance in page.items],
+            next_page_token=page.next_token,
         )
 
     @override
@@ -105,11 +105,11 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         self, request: pb.ListEntriesRequest, context: Context
     ) -> pb.ListEntriesResponse:
         page = await self._chart.list_entries(
-            request.account_id, page_size=request.page_size, page_token=request.page_token
+            request.account_id, PageRequest(request.page_size, request.page_token)
         )
         return pb.ListEntriesResponse(
-            entries=map(convert.entry_to_proto, page.entries),
-            next_page_token=page.next_page_token,
+            entries=map(convert.entry_to_proto, page.items),
+            next_page_token=page.next_token,
         )
 
     @override

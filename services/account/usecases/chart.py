@@ -1,31 +1,17 @@
 """The chart of accounts and what it shows: balances, statements, the trial balance."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from libs.clock import Clock
 from libs.errors import FiscError
-from services.account.domain import accounts, errors, paging, texts
+from libs.paging import InvalidPageToken, Page, PageRequest
+from services.account.domain import accounts, errors, texts
 from services.account.domain.accounts import Account, Balance, Entry, Role, TrialBalance
 from services.account.store import IdTaken, Store
 
 TRIES_MAX = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountPage:
-    """Accounts with their balances; an empty token means that this is the last page."""
-
-    accounts: Sequence[tuple[Account, Balance]]
-    next_page_token: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryPage:
-    """Lines of a statement; an empty token means that this is the last page."""
-
-    entries: Sequence[Entry]
-    next_page_token: str
+SEQUENCE_DIGITS_MAX = 18
 
 
 class Chart:
@@ -61,19 +47,15 @@ class Chart:
         return found
 
     async def list_accounts(
-        self, *, owner_id: str, role: Role | None, page_size: int, page_token: str
-    ) -> AccountPage:
+        self, *, owner_id: str, role: Role | None, page: PageRequest
+    ) -> Page[tuple[Account, Balance]]:
         """Page through accounts by id; an empty or absent filter means all. Raises InvalidPageToken."""
         texts.check("owner_id", owner_id)
-        question = ("accounts", owner_id, role or "")
-        after = paging.last_of(question, page_token)
-        size = paging.page_size(page_size)
+        page = page.about("accounts", owner_id, role or "")
         found = await self._store.list_accounts(
-            after=after or "", owner_id=owner_id, role=role or "", limit=size + 1
+            after=page.after, owner_id=owner_id, role=role or "", limit=page.limit
         )
-        page = found[:size]
-        token = paging.token(question, page[-1][0].account_id) if len(found) > size else ""
-        return AccountPage(accounts=page, next_page_token=token)
+        return page.page(found, lambda row: row[0].account_id)
 
     async def get_balances(self, account_ids: Sequence[str]) -> list[Balance]:
         """Return the balances of those accounts that exist, in the order asked."""
@@ -82,17 +64,13 @@ class Chart:
         balances = await self._store.get_balances(set(account_ids))
         return [balances[account_id] for account_id in account_ids if account_id in balances]
 
-    async def list_entries(self, account_id: str, *, page_size: int, page_token: str) -> EntryPage:
+    async def list_entries(self, account_id: str, page: PageRequest) -> Page[Entry]:
         """Page through a statement, oldest first. Raises AccountNotFound, InvalidPageToken."""
-        question = ("entries", account_id)
-        after = paging.last_of(question, page_token)
-        after_sequence = paging.to_sequence(after)
+        page = page.about("entries", account_id)
+        after = _sequence(page.after)
         await self.get_account(account_id)
-        size = paging.page_size(page_size)
-        found = await self._store.list_entries(account_id, after=after_sequence, limit=size + 1)
-        page = found[:size]
-        token = paging.token(question, str(page[-1].sequence)) if len(found) > size else ""
-        return EntryPage(entries=page, next_page_token=token)
+        found = await self._store.list_entries(account_id, after=after, limit=page.limit)
+        return page.page(found, lambda entry: str(entry.sequence))
 
     async def get_trial_balance(self, currency: str) -> TrialBalance:
         """Sum every account by role and currency; "" means every currency."""
@@ -102,3 +80,12 @@ class Chart:
     async def get_imbalances(self) -> Mapping[str, int]:
         """Debits minus credits of the whole ledger, in minor units by currency: 0 if it is sound."""
         return await self._store.sum_imbalances()
+
+
+def _sequence(key: str) -> int:
+    """Where a page of numbered rows ended, 0 for the first page. Raises InvalidPageToken."""
+    if not key:
+        return 0
+    if not (key.isascii() and key.isdecimal() and len(key) <= SEQUENCE_DIGITS_MAX):
+        raise InvalidPageToken(field="page_token")
+    return int(key)

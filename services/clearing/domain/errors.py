@@ -33,13 +33,6 @@ class InvalidText(FiscError):
     reason = "INVALID_TEXT"
 
 
-class InvalidPageToken(FiscError):
-    """The page token does not belong to this question."""
-
-    kind = ErrorKind.INVALID
-    reason = "INVALID_PAGE_TOKEN"
-
-
 class DifferenceNotFound(FiscError):
     """There is no such difference."""
 

@@ -8,9 +8,9 @@ from typing_extensions import override
 
 from fisc.clearing.v1 import clearing_pb2 as pb
 from fisc.clearing.v1 import clearing_pb2_grpc
+from libs.paging import PageRequest
 from services.clearing.handlers import convert
 from services.clearing.usecases.assembly import UseCases
-from services.clearing.usecases.paging import PageRequest
 
 SERVICE_NAME: Final = "fisc.clearing.v1.ClearingService"
 DAY: Final = "business_date"

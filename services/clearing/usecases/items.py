@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo
 
 from libs import log
 from libs.db.pool import Connection, Pool
+from libs.paging import Page, PageRequest
 from services.clearing.domain import days, fees
 from services.clearing.domain.fees import PaidFee
 from services.clearing.domain.model import Channel, FeePlan, Item, ItemKind, Succeeded
 from services.clearing.store import items as store
-from services.clearing.usecases.paging import Page, PageRequest
 from services.clearing.usecases.ports import Channels
 
 # The day of a channel that the router has not told of: the calendar day in China.

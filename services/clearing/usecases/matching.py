@@ -10,13 +10,13 @@ from libs.clock import Clock
 from libs.db.pool import Connection, Pool
 from libs.events import log as event_log
 from libs.ids import IdSource
+from libs.paging import Page, PageRequest
 from services.clearing.domain import matching
 from services.clearing.domain.matching import Finding
 from services.clearing.domain.model import Difference, DifferenceState
 from services.clearing.store import differences as store
 from services.clearing.store import items as item_store
 from services.clearing.usecases.events import Events
-from services.clearing.usecases.paging import Page, PageRequest
 
 # How many days an operation may stand in a bill before or after our own day of it (cut-off drift).
 DRIFT_DAYS_MAX: Final = 3

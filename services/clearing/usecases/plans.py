@@ -10,10 +10,10 @@ import asyncpg
 from libs.clock import Clock
 from libs.db.pool import Pool
 from libs.ids import IdSource
+from libs.paging import InvalidPageToken, Page, PageRequest
 from services.clearing.domain import errors
 from services.clearing.domain.model import FeePlan
 from services.clearing.store import items as store
-from services.clearing.usecases.paging import Page, PageRequest
 
 _KEY_SEPARATOR: Final = "/"
 _BEGINNING: Final = ("", date.min)
@@ -69,4 +69,4 @@ def _key(text: str) -> tuple[str, date]:
     try:
         return merchant_id, date.fromisoformat(day)
     except ValueError as error:
-        raise errors.InvalidPageToken(field="page_token") from error
+        raise InvalidPageToken(field="page_token") from error

@@ -11,6 +11,7 @@ from libs.clock import Clock
 from libs.db.pool import Connection, Pool
 from libs.events import log as event_log
 from libs.ids import IdSource
+from libs.paging import Page, PageRequest
 from services.clearing.domain import fees, settlement, vouchers
 from services.clearing.domain.days import WorkingDays
 from services.clearing.domain.model import Batch, ChannelFee, FeePlan
@@ -19,7 +20,6 @@ from services.clearing.domain.vouchers import Draft, Voucher
 from services.clearing.store import items as item_store
 from services.clearing.store import settlement as store
 from services.clearing.usecases.events import Events
-from services.clearing.usecases.paging import Page, PageRequest
 from services.clearing.usecases.ports import Ledger
 
 # Each batch is a chain of at most two transfers; a call takes 1024.

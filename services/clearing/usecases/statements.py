@@ -10,12 +10,12 @@ from libs.clock import Clock
 from libs.db.pool import Pool
 from libs.errors import FiscError
 from libs.ids import IdSource
+from libs.paging import Page, PageRequest
 from services.clearing.domain import bills
 from services.clearing.domain.bills.model import Bill
 from services.clearing.domain.errors import BillRejected
 from services.clearing.domain.model import BillFile, ChannelDay, Statement, StatementState
 from services.clearing.store import statements as store
-from services.clearing.usecases.paging import Page, PageRequest
 from services.clearing.usecases.ports import Bills
 
 NOT_READY_REASON: Final = "BILL_NOT_READY"

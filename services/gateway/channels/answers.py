@@ -5,11 +5,14 @@ from datetime import UTC, datetime
 
 import orjson
 
+from libs.money import AMOUNT_MINOR_MAX
 from services.gateway.channels import http
 from services.gateway.domain.channel import CHANNEL_UNREACHABLE, Outcome, OutcomeKind
 
 SIGNATURE_SKEW_MAX_S = 300
 TIMESTAMP_DIGITS_MAX = 12
+# Longer than anything a channel is documented to say.
+TEXT_LENGTH_MAX = 2_048
 
 
 class SignatureInvalid(Exception):
@@ -109,19 +112,21 @@ def text(fields: Mapping[str, object], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value:
         raise Malformed(f"{name} is missing or not text", field=name)
+    if "\0" in value or len(value) > TEXT_LENGTH_MAX:
+        raise Malformed(f"{name} is no text that can be stored", field=name)
     return value
 
 
 def optional_text(fields: Mapping[str, object], name: str) -> str:
-    """A string, or "" where the channel left it out."""
+    """A string, or "" where the channel left it out; cut to what can be stored."""
     value = fields.get(name)
-    return value if isinstance(value, str) else ""
+    return value.replace("\0", "")[:TEXT_LENGTH_MAX] if isinstance(value, str) else ""
 
 
 def amount(fields: Mapping[str, object], name: str) -> int:
-    """A required amount in minor units. Raises Malformed for anything but an integer >= 0."""
+    """A required amount in minor units. Raises Malformed for anything but an integer from 0 to AMOUNT_MINOR_MAX."""
     value = fields.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= AMOUNT_MINOR_MAX:
         raise Malformed(f"{name} is not an amount in minor units", field=name)
     return value
 

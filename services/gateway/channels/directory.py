@@ -10,17 +10,20 @@ from typing import Protocol
 
 import orjson
 import prometheus_client
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from libs.clock import Clock
+from libs.log import get_logger
 from libs.resilience.breaker import Breaker, BreakerOpen
 from services.gateway.channels import registry
 from services.gateway.channels.http import ChannelHttp
 from services.gateway.domain.channel import (
+    CHANNEL_UNREACHABLE,
     Balance,
     BillFile,
     Callback,
     CallbackAck,
+    ChannelMisconfigured,
     ChargeOrder,
     Connector,
     Outcome,
@@ -29,7 +32,7 @@ from services.gateway.domain.channel import (
     RefundOrder,
 )
 from services.gateway.domain.errors import ChannelNotFound
-from services.gateway.domain.merchant import StoredChannel
+from services.gateway.domain.merchant import ChannelAccount, StoredChannel
 
 # Calls one channel may have under way; the rest wait, so that a slow channel cannot take every connection.
 IN_FLIGHT_MAX = 64
@@ -39,6 +42,7 @@ SLOW_CALL_S = 3.0
 BREAKER_OPEN_S = 5.0
 REFRESH_INTERVAL_S = 5.0
 CHANNELS_MAX = 1000
+_log = get_logger()
 CIRCUIT_OPEN = "CHANNEL_CIRCUIT_OPEN"
 NO_PLACE = "CHANNEL_BULKHEAD_FULL"
 
@@ -77,7 +81,7 @@ class FernetSealer:
 
 
 class _Unknown(Exception):
-    """Carries an UNKNOWN outcome past the breaker, which counts exceptions."""
+    """Carries the outcome of a sick channel past the breaker, which counts exceptions."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.code)
@@ -136,7 +140,8 @@ class GuardedConnector:
     ) -> Outcome:
         async def call() -> Outcome:
             outcome = await send()
-            if outcome.kind is OutcomeKind.UNKNOWN:
+            # An order that could not even be sent is softly declined, and the channel no less sick.
+            if outcome.kind is OutcomeKind.UNKNOWN or outcome.code == CHANNEL_UNREACHABLE:
                 raise _Unknown(outcome)
             return outcome
 
@@ -203,7 +208,15 @@ class Directory:
             channel_id = stored.account.channel_id
             known = self._built.get(channel_id)
             if known is None or known[0] != stored.updated_at:
-                self._built[channel_id] = (stored.updated_at, self._build(stored))
+                try:
+                    self._built[channel_id] = (stored.updated_at, self._build(stored))
+                except (ChannelMisconfigured, InvalidToken) as error:
+                    # One unusable row must not take the other channels down; what worked goes on.
+                    _log.error("channel unusable", channel_id=channel_id, error=repr(error))
+
+    def check(self, account: ChannelAccount, credentials: Mapping[str, str]) -> None:
+        """Builds a connector and drops it. Raises ChannelMisconfigured."""
+        self._connector(account, credentials)
 
     async def keep_fresh(self) -> None:
         """Background loop: notices what other replicas were told."""
@@ -213,20 +226,23 @@ class Directory:
 
     def _build(self, stored: StoredChannel) -> GuardedConnector:
         account = stored.account
-        inner = registry.build(
+        inner = self._connector(account, self._sealer.unseal(stored.sealed_credentials))
+        breaker = Breaker(
+            account.channel_id, slow_call_s=SLOW_CALL_S, open_s=BREAKER_OPEN_S, clock=self._clock
+        )
+        return GuardedConnector(account.channel_id, inner, breaker)
+
+    def _connector(self, account: ChannelAccount, credentials: Mapping[str, str]) -> Connector:
+        return registry.build(
             account.provider,
             channel_id=account.channel_id,
             base_url=account.base_url,
-            credentials=self._sealer.unseal(stored.sealed_credentials),
+            credentials=credentials,
             http=self._http,
             clock=self._clock,
             new_nonce=lambda: secrets.token_hex(16),
             timeout_s=self._timeout_s,
         )
-        breaker = Breaker(
-            account.channel_id, slow_call_s=SLOW_CALL_S, open_s=BREAKER_OPEN_S, clock=self._clock
-        )
-        return GuardedConnector(account.channel_id, inner, breaker)
 
 
 def _is_unknown(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from libs.errors import ErrorKind
 from libs.rpc import request_id
 from libs.rpc.client import call
 from libs.rpc.convert import error_from_item
+from services.gateway.clients import peers
 from services.gateway.domain.neighbours import HoldOrder, LedgerAccount
 
 HOLD_TIMEOUT_S = 5.0
@@ -21,6 +22,7 @@ class LedgerClient:
     def __init__(self, stub: "account_pb2_grpc.AccountServiceAsyncStub") -> None:
         self._stub = stub
         self.coalescer = Coalescer[HoldOrder, str](self._flush, name="account-hold")
+        self._breaker = peers.breaker("account")
 
     async def open_accounts(self, accounts: Sequence[LedgerAccount]) -> None:
         request = account_pb2.OpenAccountsRequest(
@@ -60,5 +62,7 @@ class LedgerClient:
                 for order in orders
             ],
         )
-        response = await call(self._stub.PlaceHolds, request, timeout_s=HOLD_TIMEOUT_S)
+        response = await call(
+            self._stub.PlaceHolds, request, timeout_s=HOLD_TIMEOUT_S, breaker=self._breaker
+        )
         return ["" if result.accepted else result.error.reason for result in response.results]

@@ -8,6 +8,7 @@ from libs.batching import Coalescer
 from libs.errors import FiscError
 from libs.rpc.client import call
 from libs.rpc.convert import error_from_item
+from services.gateway.clients import peers
 from services.gateway.clients.wire import METHODS, OPERATIONS
 from services.gateway.domain.neighbours import RiskQuery, RiskVerdict
 
@@ -31,10 +32,13 @@ class RiskClient:
 
     def __init__(self, stub: "risk_pb2_grpc.RiskServiceAsyncStub") -> None:
         self._stub = stub
-        self.coalescer = Coalescer[RiskQuery, RiskVerdict](self._flush, name="risk-evaluate")
+        self.coalescer = Coalescer[RiskQuery, RiskVerdict](
+            self._flush, name="risk-evaluate", workers=peers.BATCHES_AT_ONCE
+        )
+        self._breaker = peers.breaker("risk")
 
     async def evaluate(self, query: RiskQuery) -> RiskVerdict:
-        return await self.coalescer.submit(query)
+        return await peers.within(self.coalescer.submit(query), EVALUATE_TIMEOUT_S)
 
     async def case_state(self, case_id: str) -> str:
         response = await call(
@@ -46,7 +50,9 @@ class RiskClient:
         request = risk_pb2.EvaluateBatchRequest(
             evaluations=[_evaluation(query) for query in queries]
         )
-        response = await call(self._stub.EvaluateBatch, request, timeout_s=EVALUATE_TIMEOUT_S)
+        response = await call(
+            self._stub.EvaluateBatch, request, timeout_s=EVALUATE_TIMEOUT_S, breaker=self._breaker
+        )
         return [_verdict(result) for result in response.results]
 
 

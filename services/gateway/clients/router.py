@@ -8,12 +8,13 @@ import prometheus_client
 from fisc.common.v1 import money_pb2
 from fisc.router.v1 import router_pb2, router_pb2_grpc
 from libs.batching import Coalescer
-from libs.errors import ErrorKind, FiscError, Unavailable
+from libs.errors import FiscError, Unavailable
 from libs.log import get_logger
 from libs.rpc.client import call
 from libs.rpc.convert import error_from_item
+from services.gateway.clients import peers
 from services.gateway.clients.wire import METHODS, OPERATIONS, POLICIES
-from services.gateway.domain.neighbours import RouteQuery
+from services.gateway.domain.neighbours import AWAY, RouteQuery
 from services.gateway.domain.saga import Plan
 
 ROUTE_TIMEOUT_S = 1.0
@@ -33,18 +34,21 @@ class RouterClient:
 
     def __init__(self, stub: "router_pb2_grpc.RouterServiceAsyncStub") -> None:
         self._stub = stub
-        self.coalescer = Coalescer[RouteQuery, Plan](self._flush, name="router-route")
+        self.coalescer = Coalescer[RouteQuery, Plan](
+            self._flush, name="router-route", workers=peers.BATCHES_AT_ONCE
+        )
+        self._breaker = peers.breaker("router")
         self._last_good: dict[tuple[str, str, str], Plan] = {}
         self._static: list[router_pb2.Channel] = []
 
     async def route(self, query: RouteQuery) -> Plan:
         segment = (query.operation, query.method, query.currency)
         try:
-            plan = await self.coalescer.submit(query)
+            plan = await peers.within(self.coalescer.submit(query), ROUTE_TIMEOUT_S)
         except FiscError as error:
             if error.reason == "NO_CHANNEL":
                 return ()
-            if error.kind not in {ErrorKind.UNAVAILABLE, ErrorKind.INTERNAL}:
+            if error.kind not in AWAY:
                 raise
             return self._fall_back(query, segment)
         if not query.allowed_channel_ids and len(self._last_good) < PLANS_KEPT_MAX:
@@ -91,7 +95,9 @@ class RouterClient:
 
     async def _flush(self, queries: list[RouteQuery]) -> Sequence[Plan | BaseException]:
         request = router_pb2.RouteBatchRequest(queries=[_query(query) for query in queries])
-        response = await call(self._stub.RouteBatch, request, timeout_s=ROUTE_TIMEOUT_S)
+        response = await call(
+            self._stub.RouteBatch, request, timeout_s=ROUTE_TIMEOUT_S, breaker=self._breaker
+        )
         return [_plan(result) for result in response.results]
 
 

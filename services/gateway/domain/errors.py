@@ -122,13 +122,6 @@ class RefundCurrencyMismatch(FiscError):
     reason = "REFUND_CURRENCY_MISMATCH"
 
 
-class InvalidPageToken(FiscError):
-    """The page token did not come from here."""
-
-    kind = ErrorKind.INVALID
-    reason = "INVALID_PAGE_TOKEN"
-
-
 class BusinessDateInvalid(FiscError):
     """The business date is not a day of the calendar."""
 

@@ -1,6 +1,12 @@
 """What the gateway asks of risk, router and account, and what it hears, in its own words."""
 
 from dataclasses import dataclass
+from typing import Final
+
+from libs.errors import ErrorKind
+
+# What a neighbour says, or its silence, when it cannot be asked now; anything else is an answer.
+AWAY: Final = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.INTERNAL, ErrorKind.EXHAUSTED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,7 +121,11 @@ def decide(
         case saga.Approved() if payment.state is PaymentState.REVIEW:
             # The payer's time starts now: a review may have taken hours.
             lifetime = payment.expires_at - payment.created_at
-            approved = replace(payment, expires_at=now + lifetime)
+            approved = replace(
+                payment,
+                expires_at=now + lifetime,
+                hard_deadline_at=hard_deadline(now + lifetime),
+            )
             return _send_next(approved, attempt, "NO_CHANNEL", now)
         case saga.StillOpen() if payment.state is PaymentState.REVIEW:
             return _still_in_review(payment, attempt, now)
@@ -138,7 +142,8 @@ def _answered(
         return None
     outcome = signal.outcome
     if outcome.kind is OutcomeKind.SUCCEEDED:
-        return _paid(payment, saga.record(attempt, signal, now), outcome, now)
+        is_known = attempt.state is saga.AttemptState.SUCCEEDED
+        return _paid(payment, saga.record(attempt, signal, now), outcome, now, is_known=is_known)
     if payment.state in ENDED:
         return None
     told = saga.record(attempt, signal, now)
@@ -152,6 +157,8 @@ def _answered(
             return _pending(payment, told, outcome, now)
         case OutcomeKind.CLOSED:
             return _closed(payment, told, now)
+        case OutcomeKind.NOT_FOUND if payment.state is PaymentState.CLOSING:
+            return _closing_later(payment, told, now)
         case OutcomeKind.NOT_FOUND if saga.is_visible(attempt, now):
             # Closing leaves a mark at the channel that bars a late arrival of our order.
             return _close(payment, told, payment.reason or CLOSE_UNKNOWN, now)
@@ -160,10 +167,13 @@ def _answered(
 
 
 def _paid(
-    payment: Payment, attempt: Attempt, outcome: Outcome, now: datetime
+    payment: Payment, attempt: Attempt, outcome: Outcome, now: datetime, *, is_known: bool
 ) -> PaymentStep | None:
     if payment.state is PaymentState.SUCCEEDED:
         return None
+    if payment.state is PaymentState.MANUAL and payment.reason != CLOSE_UNKNOWN:
+        # A person looks at it already, for a reason that more money does not answer.
+        return None if is_known else _late_success(payment, attempt, now)
     if not saga.amounts_agree(outcome, payment.amount_minor, payment.currency):
         return _ended(payment, attempt, PaymentState.MANUAL, "AMOUNT_MISMATCH", now)
     if payment.state in {PaymentState.FAILED, PaymentState.CANCELED}:
@@ -174,7 +184,7 @@ def _paid(
 
 
 def _late_success(payment: Payment, attempt: Attempt, now: datetime) -> PaymentStep:
-    if payment.state is PaymentState.SUCCEEDED:
+    if payment.state in {PaymentState.SUCCEEDED, PaymentState.MANUAL}:
         return saga.Step(
             subject=_moved(payment, now), attempts=(attempt,), events=("payment.late_success",)
         )
@@ -182,7 +192,9 @@ def _late_success(payment: Payment, attempt: Attempt, now: datetime) -> PaymentS
 
 
 def _pending(payment: Payment, attempt: Attempt, outcome: Outcome, now: datetime) -> PaymentStep:
-    if payment.state is PaymentState.CLOSING or payment.cancel_requested:
+    if payment.state is PaymentState.CLOSING:
+        return _closing_later(payment, attempt, now)
+    if payment.cancel_requested:
         return _close(payment, attempt, payment.reason or CLOSE_CANCELED, now)
     qr_content = outcome.qr_content or payment.qr_content
     if payment.state is PaymentState.UNKNOWN and not qr_content:
@@ -310,6 +322,19 @@ def _close(payment: Payment, attempt: Attempt | None, why: str, now: datetime) -
         next_run_at=saga.leased_until(now),
     )
     return saga.Step(subject=closing, attempts=_some(attempt), command=Command.CLOSE)
+
+
+def _closing_later(payment: Payment, attempt: Attempt, now: datetime) -> PaymentStep:
+    """The channel would not close it now; asked again, but not at once."""
+    if now >= payment.hard_deadline_at:
+        return _ended(payment, attempt, PaymentState.MANUAL, CLOSE_UNKNOWN, now)
+    waiting = _moved(
+        payment,
+        now,
+        query_count=payment.query_count + 1,
+        next_run_at=saga.next_query_at(payment.query_count, now),
+    )
+    return saga.Step(subject=waiting, attempts=(attempt,))
 
 
 def _ended(

@@ -24,6 +24,8 @@ class PayoutState(enum.StrEnum):
 
 
 ENDED = frozenset({PayoutState.SUCCEEDED, PayoutState.FAILED, PayoutState.MANUAL})
+LATE_SUCCESS = "LATE_SUCCESS"
+_FOR_A_PERSON = frozenset({LATE_SUCCESS, "AMOUNT_MISMATCH"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ def decide(
     payout: Payout, attempt: Attempt | None, signal: Signal, now: datetime
 ) -> PayoutStep | None:
     """What a signal means for a payout; None when it means nothing (any more)."""
-    if payout.state in {PayoutState.SUCCEEDED, PayoutState.FAILED}:
+    if payout.state is PayoutState.SUCCEEDED:
         return None
     match signal:
         case Answered() if attempt is not None and signal.attempt_number == attempt.number:
@@ -89,12 +91,15 @@ def decide(
         case saga.HoldUnknown() if payout.state is PayoutState.HOLDING:
             return _waiting(payout, attempt, PayoutState.HOLDING, now)
         case saga.Approved() if payout.state is PayoutState.REVIEW:
-            return _hold(payout, (), now)
+            # The channel's time starts now: a review may have taken hours.
+            patience = payout.hard_deadline_at - payout.created_at
+            approved = replace(payout, hard_deadline_at=now + patience)
+            return _hold(approved, ("payout.created",), now)
         case saga.Rejected() if payout.state is PayoutState.REVIEW:
             return _ended(payout, attempt, PayoutState.FAILED, "RISK_REJECTED", now)
         case saga.StillOpen() if payout.state is PayoutState.REVIEW:
             return _still_in_review(payout, now)
-        case saga.Due() if payout.state not in ENDED:
+        case saga.Due() if payout.next_run_at is not None:
             return _due(payout, attempt, now)
         case _:
             return None
@@ -120,20 +125,25 @@ def _answered(
             if not saga.amounts_agree(outcome, payout.amount_minor, payout.currency):
                 return _ended(payout, told, PayoutState.MANUAL, "AMOUNT_MISMATCH", now)
             done = replace(payout, succeeded_at=outcome.paid_at or now)
+            if payout.state is PayoutState.FAILED:
+                # Its hold has been released meanwhile: only a person can square that.
+                return _ended(done, told, PayoutState.MANUAL, LATE_SUCCESS, now)
             return _ended(done, told, PayoutState.SUCCEEDED, "", now)
-        case _ if payout.state is PayoutState.MANUAL:
+        case _ if payout.state is PayoutState.FAILED or payout.reason in _FOR_A_PERSON:
             return None
         case OutcomeKind.DECLINED_SOFT | OutcomeKind.DECLINED_HARD | OutcomeKind.CLOSED:
             if attempt.state is saga.AttemptState.UNKNOWN and signal.latency_ms is not None:
                 # A refusal of the repeated order says nothing of the first one; only a query does.
                 return _waiting(payout, attempt, PayoutState.UNKNOWN, now)
             reason = saga.public_reason(outcome.code)
-            if outcome.kind is OutcomeKind.DECLINED_HARD:
+            if outcome.kind is OutcomeKind.DECLINED_HARD or payout.state is PayoutState.MANUAL:
                 return _ended(payout, told, PayoutState.FAILED, reason, now)
             return _send_next(payout, told, reason, now)
         case OutcomeKind.PENDING:
             return _waiting(payout, told, PayoutState.PENDING, now)
-        case OutcomeKind.NOT_FOUND if saga.is_visible(attempt, now):
+        case OutcomeKind.NOT_FOUND if (
+            saga.is_visible(attempt, now) and payout.state is not PayoutState.MANUAL
+        ):
             # The same number again is safe: a channel executes a payout number once.
             again = _moved(payout, now, next_run_at=saga.leased_until(now))
             return saga.Step(subject=again, attempts=(told,), command=Command.ORDER)
@@ -184,8 +194,15 @@ def _send_next(
 def _waiting(
     payout: Payout, attempt: Attempt | None, state: PayoutState, now: datetime
 ) -> PayoutStep:
-    if now >= payout.hard_deadline_at:
-        return _ended(payout, attempt, PayoutState.MANUAL, "OUTCOME_UNKNOWN", now)
+    if payout.state is PayoutState.MANUAL:
+        waiting = _moved(payout, now, next_run_at=saga.next_rare_query_at(now))
+        return saga.Step(subject=waiting, attempts=_some(attempt))
+    is_pending = state is PayoutState.PENDING
+    if now >= saga.patience_ends_at(payout.created_at, payout.hard_deadline_at, is_pending):
+        # A person looks at it now; a definite word that comes after all is still heeded.
+        step = _ended(payout, attempt, PayoutState.MANUAL, saga.OUTCOME_UNKNOWN, now)
+        asked_on = replace(step.subject, next_run_at=saga.next_rare_query_at(now))
+        return saga.Step(subject=asked_on, attempts=step.attempts, events=step.events)
     waiting = _moved(
         payout,
         now,

@@ -25,6 +25,8 @@ class RefundState(enum.StrEnum):
 
 
 ENDED = frozenset({RefundState.SUCCEEDED, RefundState.FAILED, RefundState.MANUAL})
+LATE_SUCCESS = "LATE_SUCCESS"
+_FOR_A_PERSON = frozenset({LATE_SUCCESS, "AMOUNT_MISMATCH"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +71,11 @@ def decide(
     refund: Refund, attempt: Attempt | None, signal: Signal, now: datetime
 ) -> RefundStep | None:
     """What a signal means for a refund; None when it means nothing (any more)."""
-    if attempt is None or refund.state in {RefundState.SUCCEEDED, RefundState.FAILED}:
+    if attempt is None or refund.state is RefundState.SUCCEEDED:
         return None
     if isinstance(signal, Answered):
         return _answered(refund, attempt, signal, now)
-    if isinstance(signal, saga.Due) and refund.state not in ENDED:
+    if isinstance(signal, saga.Due) and refund.next_run_at is not None:
         asking = _moved(refund, now, next_run_at=saga.leased_until(now))
         return saga.Step(subject=asking, attempts=(attempt,), command=Command.QUERY)
     return None
@@ -89,8 +91,11 @@ def _answered(
             if not saga.amounts_agree(outcome, refund.amount_minor, refund.currency):
                 return _ended(refund, told, RefundState.MANUAL, "AMOUNT_MISMATCH", now)
             done = replace(refund, succeeded_at=outcome.paid_at or now)
+            if refund.state is RefundState.FAILED:
+                # Its amount has been given back meanwhile: only a person can square that.
+                return _ended(done, told, RefundState.MANUAL, LATE_SUCCESS, now)
             return _ended(done, told, RefundState.SUCCEEDED, "", now)
-        case _ if refund.state is RefundState.MANUAL:
+        case _ if refund.state is RefundState.FAILED or refund.reason in _FOR_A_PERSON:
             return None
         case OutcomeKind.DECLINED_HARD | OutcomeKind.DECLINED_SOFT | OutcomeKind.CLOSED:
             if attempt.state is saga.AttemptState.UNKNOWN and signal.latency_ms is not None:
@@ -100,7 +105,9 @@ def _answered(
             return _ended(refund, told, RefundState.FAILED, reason, now)
         case OutcomeKind.PENDING:
             return _waiting(refund, told, RefundState.PENDING, now)
-        case OutcomeKind.NOT_FOUND if saga.is_visible(attempt, now):
+        case OutcomeKind.NOT_FOUND if (
+            saga.is_visible(attempt, now) and refund.state is not RefundState.MANUAL
+        ):
             # The same number again is safe: a channel executes a refund number once.
             again = _moved(refund, now, next_run_at=saga.leased_until(now))
             return saga.Step(subject=again, attempts=(told,), command=Command.ORDER)
@@ -109,8 +116,15 @@ def _answered(
 
 
 def _waiting(refund: Refund, attempt: Attempt, state: RefundState, now: datetime) -> RefundStep:
-    if now >= refund.hard_deadline_at:
-        return _ended(refund, attempt, RefundState.MANUAL, "OUTCOME_UNKNOWN", now)
+    if refund.state is RefundState.MANUAL:
+        waiting = _moved(refund, now, next_run_at=saga.next_rare_query_at(now))
+        return saga.Step(subject=waiting, attempts=(attempt,))
+    is_pending = state is RefundState.PENDING
+    if now >= saga.patience_ends_at(refund.created_at, refund.hard_deadline_at, is_pending):
+        # A person looks at it now; a definite word that comes after all is still heeded.
+        step = _ended(refund, attempt, RefundState.MANUAL, saga.OUTCOME_UNKNOWN, now)
+        asked_on = replace(step.subject, next_run_at=saga.next_rare_query_at(now))
+        return saga.Step(subject=asked_on, attempts=step.attempts, events=step.events)
     waiting = _moved(
         refund,
         now,

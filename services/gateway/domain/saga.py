@@ -18,6 +18,11 @@ LEASE_S = 15
 VISIBILITY_WINDOW_S = 5
 # Without a definite word for this long, a person decides.
 HARD_DEADLINE_S = 24 * 3600
+# A channel that says "accepted, working on it" may take a bank's days over it.
+PENDING_DEADLINE_S = 7 * 24 * 3600
+# What stands before a person is still asked about from time to time: a definite word ends the matter.
+RARE_QUERY_S = 3600
+OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 QUERY_BACKOFF_S = (1, 2, 5, 15, 60, 300)
 SUBJECT_STATES_TERMINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "MANUAL"})
 
@@ -204,6 +209,20 @@ def leased_until(now: datetime) -> datetime:
 def next_query_at(query_count: int, now: datetime) -> datetime:
     """When to ask again: soon at first, then rarely."""
     return now + timedelta(seconds=QUERY_BACKOFF_S[min(query_count, len(QUERY_BACKOFF_S) - 1)])
+
+
+def next_rare_query_at(now: datetime) -> datetime:
+    """When to ask again about what stands before a person already."""
+    return now + timedelta(seconds=RARE_QUERY_S)
+
+
+def patience_ends_at(
+    created_at: datetime, hard_deadline_at: datetime, is_pending: bool
+) -> datetime:
+    """When a person must look: soon where nothing is known, later where the channel is at work on it."""
+    if is_pending:
+        return max(hard_deadline_at, created_at + timedelta(seconds=PENDING_DEADLINE_S))
+    return hard_deadline_at
 
 
 def is_visible(attempt: Attempt, now: datetime) -> bool:

@@ -9,12 +9,13 @@ import grpc
 from fisc.common.v1 import money_pb2
 from fisc.gateway.v1 import operations_pb2, operations_pb2_grpc
 from libs.clock import Clock
+from libs.paging import PageRequest
 from libs.rpc.convert import to_timestamp
 from services.gateway.domain.errors import BusinessDateInvalid
 from services.gateway.domain.merchant import ChannelAccount, Merchant
 from services.gateway.domain.payment import Payment
 from services.gateway.domain.refund import Refund
-from services.gateway.handlers import messages, paging
+from services.gateway.handlers import messages
 from services.gateway.usecases.operations import ChannelAccounts, Inspection, Merchants
 from services.gateway.usecases.payments import Payments
 
@@ -65,12 +66,10 @@ class OperationsHandlers(operations_pb2_grpc.OperationsServiceServicer):
     async def ListMerchants(
         self, request: operations_pb2.ListMerchantsRequest, context: Context
     ) -> operations_pb2.ListMerchantsResponse:
-        page = await self._merchants.page(
-            paging.token(request.page_token), paging.size(request.page_size)
-        )
+        page = await self._merchants.page(PageRequest(request.page_size, request.page_token))
         return operations_pb2.ListMerchantsResponse(
-            merchants=[_merchant(merchant) for merchant in page],
-            next_page_token=paging.next_token(page, request.page_size, lambda m: m.merchant_id),
+            merchants=[_merchant(merchant) for merchant in page.items],
+            next_page_token=page.next_token,
         )
 
     async def CreateApiKey(
@@ -106,16 +105,12 @@ class OperationsHandlers(operations_pb2_grpc.OperationsServiceServicer):
     async def ListChannelAccounts(
         self, request: operations_pb2.ListChannelAccountsRequest, context: Context
     ) -> operations_pb2.ListChannelAccountsResponse:
-        page = await self._channels.page(
-            paging.token(request.page_token), paging.size(request.page_size)
-        )
+        page = await self._channels.page(PageRequest(request.page_size, request.page_token))
         return operations_pb2.ListChannelAccountsResponse(
             channel_accounts=[
-                _channel_account(stored.account, stored.credential_names) for stored in page
+                _channel_account(stored.account, stored.credential_names) for stored in page.items
             ],
-            next_page_token=paging.next_token(
-                page, request.page_size, lambda stored: stored.account.channel_id
-            ),
+            next_page_token=page.next_token,
         )
 
     async def FetchBill(
@@ -167,14 +162,13 @@ class OperationsHandlers(operations_pb2_grpc.OperationsServiceServicer):
     ) -> operations_pb2.SearchPaymentsResponse:
         page = await self._payments.page(
             request.merchant_id,
-            paging.token(request.page_token),
             messages.payment_states_named(request.state),
             "",
-            paging.size(request.page_size),
+            PageRequest(request.page_size, request.page_token),
         )
         return operations_pb2.SearchPaymentsResponse(
-            payments=[messages.payment(payment) for payment in page],
-            next_page_token=paging.next_token(page, request.page_size, lambda p: p.payment_id),
+            payments=[messages.payment(payment) for payment in page.items],
+            next_page_token=page.next_token,
         )
 
     async def GetBacklog(

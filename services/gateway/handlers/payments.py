@@ -8,8 +8,9 @@ import grpc
 from google.protobuf.message import Message
 
 from fisc.gateway.v1 import payment_pb2, payment_pb2_grpc
+from libs.paging import PageRequest
 from services.gateway.clients.wire import METHOD_NAMES, ROUTINGS
-from services.gateway.handlers import auth, messages, paging
+from services.gateway.handlers import admission, auth, messages
 from services.gateway.usecases.operations import Merchants
 from services.gateway.usecases.payments import PaymentOrder, Payments
 from services.gateway.usecases.payouts import PayoutRequest, Payouts
@@ -23,12 +24,19 @@ class PaymentHandlers(payment_pb2_grpc.PaymentServiceServicer):
     """Contract ↔ use cases."""
 
     def __init__(
-        self, *, merchants: Merchants, payments: Payments, refunds: Refunds, payouts: Payouts
+        self,
+        *,
+        merchants: Merchants,
+        payments: Payments,
+        refunds: Refunds,
+        payouts: Payouts,
+        gate: admission.Gate,
     ) -> None:
         self._merchants = merchants
         self._payments = payments
         self._refunds = refunds
         self._payouts = payouts
+        self._gate = gate
 
     def register(self, server: grpc.aio.Server) -> None:
         payment_pb2_grpc.add_PaymentServiceServicer_to_server(self, server)
@@ -37,7 +45,8 @@ class PaymentHandlers(payment_pb2_grpc.PaymentServiceServicer):
         self, request: payment_pb2.CreatePaymentRequest, context: Context
     ) -> payment_pb2.CreatePaymentResponse:
         merchant = await auth.merchant_of(context, self._merchants)
-        payment = await self._payments.create(merchant, _payment_order(request))
+        with self._gate.share(merchant.merchant_id):
+            payment = await self._payments.create(merchant, _payment_order(request))
         return payment_pb2.CreatePaymentResponse(payment=messages.payment(payment))
 
     async def GetPayment(
@@ -53,14 +62,13 @@ class PaymentHandlers(payment_pb2_grpc.PaymentServiceServicer):
         merchant = await auth.merchant_of(context, self._merchants)
         page = await self._payments.page(
             merchant.merchant_id,
-            paging.token(request.page_token),
             messages.payment_states_named(request.state),
             request.order_ref,
-            paging.size(request.page_size),
+            PageRequest(request.page_size, request.page_token),
         )
         return payment_pb2.ListPaymentsResponse(
-            payments=[messages.payment(payment) for payment in page],
-            next_page_token=paging.next_token(page, request.page_size, lambda p: p.payment_id),
+            payments=[messages.payment(payment) for payment in page.items],
+            next_page_token=page.next_token,
         )
 
     async def CancelPayment(
@@ -89,7 +97,8 @@ class PaymentHandlers(payment_pb2_grpc.PaymentServiceServicer):
             currency=request.amount.currency,
             note=request.note,
         )
-        refund = await self._refunds.create(merchant.merchant_id, order)
+        with self._gate.share(merchant.merchant_id):
+            refund = await self._refunds.create(merchant.merchant_id, order)
         return payment_pb2.CreateRefundResponse(refund=messages.refund(refund))
 
     async def GetRefund(
@@ -105,20 +114,20 @@ class PaymentHandlers(payment_pb2_grpc.PaymentServiceServicer):
         merchant = await auth.merchant_of(context, self._merchants)
         page = await self._refunds.page(
             merchant.merchant_id,
-            paging.token(request.page_token),
             request.payment_id,
-            paging.size(request.page_size),
+            PageRequest(request.page_size, request.page_token),
         )
         return payment_pb2.ListRefundsResponse(
-            refunds=[messages.refund(refund) for refund in page],
-            next_page_token=paging.next_token(page, request.page_size, lambda r: r.refund_id),
+            refunds=[messages.refund(refund) for refund in page.items],
+            next_page_token=page.next_token,
         )
 
     async def CreatePayout(
         self, request: payment_pb2.CreatePayoutRequest, context: Context
     ) -> payment_pb2.CreatePayoutResponse:
         merchant = await auth.merchant_of(context, self._merchants)
-        payout = await self._payouts.create(merchant, _payout_request(request))
+        with self._gate.share(merchant.merchant_id):
+            payout = await self._payouts.create(merchant, _payout_request(request))
         return payment_pb2.CreatePayoutResponse(payout=messages.payout(payout))
 
     async def GetPayout(
@@ -133,11 +142,11 @@ class PaymentHandlers(payment_pb2_grpc.PaymentServiceServicer):
     ) -> payment_pb2.ListPayoutsResponse:
         merchant = await auth.merchant_of(context, self._merchants)
         page = await self._payouts.page(
-            merchant.merchant_id, paging.token(request.page_token), paging.size(request.page_size)
+            merchant.merchant_id, PageRequest(request.page_size, request.page_token)
         )
         return payment_pb2.ListPayoutsResponse(
-            payouts=[messages.payout(payout) for payout in page],
-            next_page_token=paging.next_token(page, request.page_size, lambda p: p.payout_id),
+            payouts=[messages.payout(payout) for payout in page.items],
+            next_page_token=page.next_token,
         )
 
 

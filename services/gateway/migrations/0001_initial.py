@@ -73,6 +73,7 @@ CREATE TABLE payment (
     CHECK (refunded_minor = 0 OR state = 'SUCCEEDED')
 ) WITH (fillfactor = 70);
 CREATE INDEX payment_due ON payment (next_run_at) WHERE next_run_at IS NOT NULL;
+CREATE INDEX payment_open ON payment (state, created_at) WHERE state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELED');
 CREATE INDEX payment_of_merchant ON payment (merchant_id, payment_id DESC);
 CREATE INDEX payment_of_order ON payment (merchant_id, order_ref) WHERE order_ref <> '';
 CREATE INDEX payment_evaluation ON payment (evaluation_id) WHERE state = 'REVIEW';
@@ -102,6 +103,7 @@ CREATE TABLE refund (
     UNIQUE (merchant_id, request_id)
 );
 CREATE INDEX refund_due ON refund (next_run_at) WHERE next_run_at IS NOT NULL;
+CREATE INDEX refund_open ON refund (state, created_at) WHERE state NOT IN ('SUCCEEDED', 'FAILED');
 CREATE INDEX refund_of_payment ON refund (payment_id);
 
 CREATE TABLE payout (
@@ -134,6 +136,7 @@ CREATE TABLE payout (
     UNIQUE (merchant_id, request_id)
 );
 CREATE INDEX payout_due ON payout (next_run_at) WHERE next_run_at IS NOT NULL;
+CREATE INDEX payout_open ON payout (state, created_at) WHERE state NOT IN ('SUCCEEDED', 'FAILED');
 CREATE INDEX payout_evaluation ON payout (evaluation_id) WHERE state = 'REVIEW';
 
 CREATE TABLE attempt (
@@ -166,6 +169,7 @@ CREATE TABLE callback_inbox (
     out_ref text NOT NULL DEFAULT '',
     result text NOT NULL DEFAULT 'RECEIVED'
 );
+CREATE INDEX callback_inbox_open ON callback_inbox (result, received_at) WHERE result NOT IN ('APPLIED', 'DUPLICATE');
 CREATE INDEX callback_inbox_event ON callback_inbox (channel_id, event_id) WHERE event_id <> '';
 CREATE INDEX callback_inbox_reference ON callback_inbox (channel_id, out_ref) WHERE out_ref <> '';
 """

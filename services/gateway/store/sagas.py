@@ -4,7 +4,7 @@ Every update carries the version and epoch it was decided on: a row that has mov
 StaleWrite. One table spec a flow keeps the three flows on one path.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,9 @@ from typing import Any, Generic, TypeVar
 import asyncpg
 from typing_extensions import override
 
+from libs import crashpoints
 from libs.db import queries
+from libs.db.errors import is_connection_lost
 from libs.db.pool import Connection, Pool
 from libs.events import log as event_log
 from libs.events.log import NewEvent
@@ -29,7 +31,14 @@ from services.gateway.domain.saga import Attempt, Step
 
 _SQL = queries.load(Path(__file__).parent / "sagas.sql")
 
+_STATES = {
+    "payment": list(payments.PaymentState),
+    "refund": list(refunds.RefundState),
+    "payout": list(payouts.PayoutState),
+}
+
 S = TypeVar("S", bound=Payment | Refund | Payout)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +80,21 @@ class SagaTable(Generic[S]):
     def key(self, subject: S) -> str:
         return str(getattr(subject, self._key))
 
-    async def create(self, batch: Sequence[NewSaga[S]]) -> list[S]:
-        """Writes the new ones in one transaction; answers each with what stands under its request_id."""
+    async def create(self, batch: Sequence[NewSaga[S]]) -> list[S | BaseException]:
+        """Writes the new ones in one transaction; answers each with what stands under its request_id.
+
+        A row that the database refuses is refused alone.
+        """
+        return await _each_if_refused(self._create, batch)
+
+    async def _create(self, batch: Sequence[NewSaga[S]]) -> list[S | BaseException]:
         async with self._pool.acquire() as connection, connection.transaction():
             subjects = [new.step.subject for new in _unique(batch, _request_key)]
             inserted = await _keys(connection, f"insert_{self._name}s", subjects)
             fresh = [new for new in batch if self.key(new.step.subject) in inserted]
             await _write_attempts(connection, (new.step for new in fresh))
             await event_log.append(connection, [event for new in fresh for event in new.events])
+            crashpoints.reach("K1")
             if len(fresh) == len(batch):
                 return [new.step.subject for new in batch]
             rows = await connection.fetch(
@@ -90,9 +106,18 @@ class SagaTable(Generic[S]):
         return [stored[_request_key(new)] for new in batch]
 
     async def save(self, batch: Sequence[SavedStep[S]]) -> list[S | BaseException]:
-        """Writes the steps that are still current in one transaction; StaleWrite for each that is not."""
+        """Writes the steps that are still current in one transaction; StaleWrite for each that is not.
+
+        A row that the database refuses is refused alone.
+        """
+        return await _each_if_refused(self._save, batch)
+
+    async def _save(self, batch: Sequence[SavedStep[S]]) -> list[S | BaseException]:
         async with self._pool.acquire() as connection, connection.transaction():
             current = _unique(batch, lambda saved: self.key(saved.step.subject))
+            keys = [self.key(saved.step.subject) for saved in current]
+            # In one order everywhere, so that two replicas saving the same rows take turns.
+            await connection.execute(_SQL[f"lock_{self._name}s"], keys)
             written = await _keys(
                 connection, f"update_{self._name}s", [saved.step.subject for saved in current]
             )
@@ -113,8 +138,13 @@ class SagaTable(Generic[S]):
         return self._restore(row), tuple(_attempt(attempt) for attempt in attempts)
 
     async def claim(self, now: datetime, lease_until: datetime, limit: int) -> list[S]:
-        """Takes over due rows: each gets a new epoch, so that whoever had it before can write no more."""
-        rows = await self._pool.fetch(_SQL[f"claim_{self._name}s"], now, lease_until, limit)
+        """Takes over due rows: each gets a new epoch, so that whoever had it before can write no more.
+
+        A row in a state of a later release is left to the replicas that know it.
+        """
+        rows = await self._pool.fetch(
+            _SQL[f"claim_{self._name}s"], now, lease_until, limit, _STATES[self._name]
+        )
         return [self._restore(row) for row in rows]
 
     async def page(self, *arguments: object) -> list[S]:
@@ -131,8 +161,16 @@ class _RefundTable(SagaTable[Refund]):
 
     @override
     async def _after_save(self, connection: Connection, subjects: Sequence[Refund]) -> None:
-        for refund in subjects:
-            if refund.state is refunds.RefundState.FAILED:
+        for refund in sorted(subjects, key=lambda refund: refund.payment_id):
+            if refund.reason == refunds.LATE_SUCCESS:
+                # As far as the payment still bears it; whether it does, the person will see.
+                await connection.fetch(
+                    _SQL["reserve_refund"],
+                    refund.payment_id,
+                    refund.amount_minor,
+                    refund.updated_at,
+                )
+            elif refund.state is refunds.RefundState.FAILED:
                 await connection.execute(
                     _SQL["give_back_refund"],
                     refund.payment_id,
@@ -173,6 +211,8 @@ class SagaStore:
                 raise StaleWrite("the same refund is being written by another call")
             await _write_attempts(connection, [new.step])
             await event_log.append(connection, new.events)
+            crashpoints.reach("K1")
+        crashpoints.reach("K2")
         return refund
 
     async def find_attempt(self, channel_id: str, out_ref: str) -> Attempt | None:
@@ -202,6 +242,26 @@ async def nudge_in_review(
         await connection.execute(_SQL[f"nudge_{name}_in_review"], list(evaluation_ids), now)
 
 
+async def _each_if_refused(
+    write: Callable[[Sequence[T]], Awaitable[list[S | BaseException]]], batch: Sequence[T]
+) -> list[S | BaseException]:
+    """One transaction for all; if the database refuses it, one for each, so that one bad row harms no other."""
+    try:
+        return await write(batch)
+    except asyncpg.PostgresError as error:
+        if is_connection_lost(error) or len(batch) == 1:
+            raise
+    results: list[S | BaseException] = []
+    for item in batch:
+        try:
+            results += await write([item])
+        except asyncpg.PostgresError as error:
+            if is_connection_lost(error):
+                raise
+            results.append(error)
+    return results
+
+
 async def _keys(connection: Connection, query: str, subjects: Sequence[S]) -> set[str]:
     rows = await connection.fetch(_SQL[query], _rows(subjects))
     return {row[0] for row in rows}
@@ -216,9 +276,6 @@ async def _write_attempts(connection: Connection, steps: Iterable[Step[Any]]) ->
 def _rows(values: Sequence[Any]) -> Any:
     """Dataclasses as what the jsonb codec takes: orjson writes dataclasses, enums and datetimes by itself."""
     return list(values)
-
-
-T = TypeVar("T")
 
 
 def _unique(batch: Sequence[T], key: Callable[[T], object]) -> list[T]:

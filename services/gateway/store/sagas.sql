@@ -32,7 +32,7 @@ UPDATE payment SET
     state = new.state, reason = new.reason, channel_id = new.channel_id, attempts_count = new.attempts_count,
     query_count = new.query_count, qr_content = new.qr_content, cancel_requested = new.cancel_requested,
     updated_at = new.updated_at, succeeded_at = new.succeeded_at, expires_at = new.expires_at,
-    next_run_at = new.next_run_at, version = new.version
+    hard_deadline_at = new.hard_deadline_at, next_run_at = new.next_run_at, version = new.version
 FROM jsonb_populate_recordset(NULL::payment, $1::jsonb) AS new
 WHERE payment.payment_id = new.payment_id AND payment.version = new.version - 1 AND payment.epoch = new.epoch
 RETURNING payment.payment_id
@@ -49,10 +49,19 @@ RETURNING refund.refund_id
 UPDATE payout SET
     state = new.state, reason = new.reason, channel_id = new.channel_id, attempts_count = new.attempts_count,
     query_count = new.query_count, updated_at = new.updated_at, succeeded_at = new.succeeded_at,
-    next_run_at = new.next_run_at, version = new.version
+    hard_deadline_at = new.hard_deadline_at, next_run_at = new.next_run_at, version = new.version
 FROM jsonb_populate_recordset(NULL::payout, $1::jsonb) AS new
 WHERE payout.payout_id = new.payout_id AND payout.version = new.version - 1 AND payout.epoch = new.epoch
 RETURNING payout.payout_id
+
+-- name: lock_payments
+SELECT FROM payment WHERE payment_id = ANY ($1::text[]) ORDER BY payment_id FOR UPDATE
+
+-- name: lock_refunds
+SELECT FROM refund WHERE refund_id = ANY ($1::text[]) ORDER BY refund_id FOR UPDATE
+
+-- name: lock_payouts
+SELECT FROM payout WHERE payout_id = ANY ($1::text[]) ORDER BY payout_id FOR UPDATE
 
 -- name: upsert_attempts
 INSERT INTO attempt
@@ -96,21 +105,21 @@ SELECT * FROM attempt WHERE channel_id = $1 AND out_ref = $2
 -- name: claim_payments
 UPDATE payment SET epoch = epoch + 1, next_run_at = $2
 WHERE payment_id IN (
-    SELECT payment_id FROM payment WHERE next_run_at <= $1
+    SELECT payment_id FROM payment WHERE next_run_at <= $1 AND state = ANY ($4::text[])
     ORDER BY next_run_at LIMIT $3 FOR UPDATE SKIP LOCKED)
 RETURNING *
 
 -- name: claim_refunds
 UPDATE refund SET epoch = epoch + 1, next_run_at = $2
 WHERE refund_id IN (
-    SELECT refund_id FROM refund WHERE next_run_at <= $1
+    SELECT refund_id FROM refund WHERE next_run_at <= $1 AND state = ANY ($4::text[])
     ORDER BY next_run_at LIMIT $3 FOR UPDATE SKIP LOCKED)
 RETURNING *
 
 -- name: claim_payouts
 UPDATE payout SET epoch = epoch + 1, next_run_at = $2
 WHERE payout_id IN (
-    SELECT payout_id FROM payout WHERE next_run_at <= $1
+    SELECT payout_id FROM payout WHERE next_run_at <= $1 AND state = ANY ($4::text[])
     ORDER BY next_run_at LIMIT $3 FOR UPDATE SKIP LOCKED)
 RETURNING *
 

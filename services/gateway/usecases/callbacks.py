@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import prometheus_client
 
+from libs import crashpoints
 from libs.clock import Clock
 from services.gateway.domain import saga
 from services.gateway.domain.channel import Callback, CallbackAck, CallbackRejected, OutcomeKind
@@ -12,7 +13,7 @@ from services.gateway.domain.refund import Refund
 from services.gateway.domain.saga import Answered, Attempt, AttemptState
 from services.gateway.store.registry import Registry
 from services.gateway.store.sagas import SagaStore
-from services.gateway.usecases.driver import Driver
+from services.gateway.usecases.driver import Driver, Drives
 from services.gateway.usecases.ports import Channels
 
 received = prometheus_client.Counter(
@@ -31,6 +32,7 @@ class Callbacks:
         channels: Channels,
         payments: Driver[Payment],
         refunds: Driver[Refund],
+        drives: Drives,
         clock: Clock,
     ) -> None:
         self._registry = registry
@@ -38,6 +40,7 @@ class Callbacks:
         self._channels = channels
         self._payments = payments
         self._refunds = refunds
+        self._drives = drives
         self._clock = clock
 
     async def receive(
@@ -50,12 +53,14 @@ class Callbacks:
         connector = await self._channels.connector(channel_id)
         now = self._clock.now()
         inbox_id = await self._registry.receive_callback(channel_id, headers, body, now)
+        crashpoints.reach("K15")
         try:
             callback = connector.parse_callback(headers, body, now)
         except CallbackRejected as error:
             await self._settle(inbox_id, channel_id, "", "", error.reason)
             return connector.acknowledge(ok=False, message=error.message)
         result = await self._apply(channel_id, callback)
+        crashpoints.reach("K15")
         await self._settle(inbox_id, channel_id, callback.event_id, callback.out_ref, result)
         return connector.acknowledge(ok=result != "UNKNOWN_ORDER", message=result)
 
@@ -67,11 +72,15 @@ class Callbacks:
             return "UNKNOWN_ORDER"
         if callback.kind == "refund":
             signal = Answered(outcome=callback.outcome, attempt_number=attempt.number)
-            await self._refunds.tell(attempt.subject_id, signal)
+            refund_step = await self._refunds.note(attempt.subject_id, signal)
+            if refund_step is not None:
+                self._drives.start(self._refunds.drive(refund_step))
         else:
-            await self._payments.tell(
-                attempt.subject_id, await self._payment_signal(attempt, callback)
-            )
+            payment_signal = await self._payment_signal(attempt, callback)
+            payment_step = await self._payments.note(attempt.subject_id, payment_signal)
+            if payment_step is not None:
+                # The channel wants its answer soon; what follows, such as another channel, goes on by itself.
+                self._drives.start(self._payments.drive(payment_step))
         return "APPLIED"
 
     async def _payment_signal(self, attempt: Attempt, callback: Callback) -> saga.Signal:

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import prometheus_client
 
+from libs import crashpoints
 from libs.clock import Clock
 from libs.db.errors import is_connection_lost
 from libs.errors import FiscError
@@ -84,6 +85,7 @@ class Driver(Generic[S]):
     async def create(self, step: Step[S]) -> S:
         """B1: writes the first step; answers what stands under its request_id, which may be older."""
         stored = await self._create.submit(self.first(step))
+        crashpoints.reach("K2")
         if self._table.key(stored) == self._table.key(step.subject):
             transitions.labels(self._flow, step.subject.state.value).inc()
         return stored
@@ -93,9 +95,11 @@ class Driver(Generic[S]):
         subject, attempt, command = step.subject, step.attempt, step.command
         while command is not None:
             signal = await self._perform(command, subject, attempt)
+            crashpoints.reach("K9")
             taken = await self._take(subject, attempt, signal, is_owner=True)
             subject, command = taken.subject, taken.command
             attempt = taken.attempt or attempt
+        crashpoints.reach("K10")
         return subject
 
     async def resume(self, subject: S, attempt: Attempt | None, signal: Signal) -> S:
@@ -103,16 +107,23 @@ class Driver(Generic[S]):
         return await self.drive(await self._take(subject, attempt, signal, is_owner=True))
 
     async def tell(self, subject_id: str, signal: Signal) -> S | None:
-        """Lets anybody tell a subject something; None when there is no such subject.
+        """Lets anybody tell a subject something, and drives what follows; None when there is no such subject.
 
         Raises what the flow raises for a signal it refuses.
+        """
+        step = await self.note(subject_id, signal)
+        return None if step is None else await self.drive(step)
+
+    async def note(self, subject_id: str, signal: Signal) -> Step[S] | None:
+        """Writes down what a signal means and acts on nothing yet; `drive` the step for that.
+
+        None when there is no such subject. Raises what the flow raises for a signal it refuses.
         """
         loaded = await self._table.load(subject_id)
         if loaded is None:
             return None
         subject, attempts = loaded
-        step = await self._take(subject, attempts[-1] if attempts else None, signal, is_owner=False)
-        return await self.drive(step)
+        return await self._take(subject, attempts[-1] if attempts else None, signal, is_owner=False)
 
     async def _take(
         self, subject: S, attempt: Attempt | None, signal: Signal, *, is_owner: bool

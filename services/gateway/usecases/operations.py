@@ -8,6 +8,7 @@ from typing import Protocol
 from libs.clock import Clock
 from libs.ids import IdSource
 from libs.money import is_currency
+from libs.paging import Page, PageRequest
 from libs.resilience.retry import retry
 from services.gateway.domain import merchant as merchants
 from services.gateway.domain.channel import (
@@ -98,9 +99,10 @@ class Merchants:
             raise MerchantExistsDifferently(field="merchant.merchant_id")
         return stored
 
-    async def page(self, after: str, limit: int) -> list[Merchant]:
-        """By id."""
-        return await self._registry.list_merchants(after, limit)
+    async def page(self, page: PageRequest) -> Page[Merchant]:
+        """By id. Raises InvalidPageToken."""
+        found = await self._registry.list_merchants(page.after, page.limit)
+        return page.page(found, lambda merchant: merchant.merchant_id)
 
     async def create_api_key(
         self, merchant_id: str, request_id: str, label: str
@@ -171,10 +173,11 @@ class ChannelAccounts:
         self._clock = clock
 
     async def put(self, account: ChannelAccount, credentials: Mapping[str, str]) -> StoredChannel:
-        """Opens the ledger accounts, then stores. Idempotent. Raises UnknownCurrency."""
+        """Opens the ledger accounts, then stores. Idempotent. Raises UnknownCurrency, ChannelMisconfigured."""
         for currency in account.currencies:
             if not is_currency(currency):
                 raise UnknownCurrency(field="channel_account.currencies", currency=currency)
+        self._channels.check(account, credentials)
         await self._ledger.open_accounts(_channel_accounts(account))
         names = tuple(sorted(credentials))
         sealed, now = self._sealer.seal(credentials), self._clock.now()
@@ -184,9 +187,10 @@ class ChannelAccounts:
             account=account, credential_names=names, sealed_credentials=sealed, updated_at=now
         )
 
-    async def page(self, after: str, limit: int) -> list[StoredChannel]:
-        """By id."""
-        return await self._registry.list_channels(after, limit)
+    async def page(self, page: PageRequest) -> Page[StoredChannel]:
+        """By id. Raises InvalidPageToken."""
+        found = await self._registry.list_channels(page.after, page.limit)
+        return page.page(found, lambda stored: stored.account.channel_id)
 
     async def provider(self, channel_id: str) -> str:
         """Names the format of the channel's bills. Raises ChannelNotFound."""

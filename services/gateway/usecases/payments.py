@@ -8,6 +8,7 @@ from datetime import timedelta
 from libs.clock import Clock
 from libs.errors import FiscError
 from libs.ids import IdSource
+from libs.paging import Page, PageRequest
 from services.gateway.domain import payment as payments
 from services.gateway.domain import saga
 from services.gateway.domain.errors import PaymentNotFound, RequestIdReused
@@ -99,10 +100,11 @@ class Payments:
         return loaded[0]
 
     async def page(
-        self, merchant_id: str, before: str, states: list[str], order_ref: str, limit: int
-    ) -> list[Payment]:
-        """Newest first; an empty merchant_id means all merchants."""
-        return await self._table.page(merchant_id, before, states, order_ref, limit)
+        self, merchant_id: str, states: list[str], order_ref: str, page: PageRequest
+    ) -> Page[Payment]:
+        """Newest first; an empty merchant_id means all merchants. Raises InvalidPageToken."""
+        found = await self._table.page(merchant_id, page.after, states, order_ref, page.limit)
+        return page.page(found, lambda payment: payment.payment_id)
 
     async def cancel(self, merchant_id: str, payment_id: str) -> Payment:
         """Asks to stop; idempotent. Raises PaymentNotFound, PaymentNotCancelable."""

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from libs.clock import Clock
 from libs.ids import IdSource
+from libs.paging import Page, PageRequest
 from services.gateway.domain import payout as payouts
 from services.gateway.domain import saga
 from services.gateway.domain.errors import PayoutNotFound, RequestIdReused
@@ -99,9 +100,10 @@ class Payouts:
             raise PayoutNotFound(field="payout_id")
         return loaded[0]
 
-    async def page(self, merchant_id: str, before: str, limit: int) -> list[Payout]:
-        """Newest first."""
-        return await self._table.page(merchant_id, before, limit)
+    async def page(self, merchant_id: str, page: PageRequest) -> Page[Payout]:
+        """Newest first. Raises InvalidPageToken."""
+        found = await self._table.page(merchant_id, page.after, page.limit)
+        return page.page(found, lambda payout: payout.payout_id)
 
     def _draft(self, merchant_id: str, request: PayoutRequest, evaluation_id: str) -> Payout:
         now = self._clock.now()

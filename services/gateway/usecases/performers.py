@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TypeAlias
 
+from libs import crashpoints
 from libs.clock import Clock
 from libs.errors import ErrorKind, FiscError
 from services.gateway.domain import merchant, saga
 from services.gateway.domain.channel import (
+    ChannelMisconfigured,
     ChannelUnsupported,
     ChargeOrder,
     Connector,
@@ -59,6 +61,7 @@ class PaymentPerformer:
             case Command.QUERY:
                 return await _ask(self._channels, attempt, lambda to: to.query(attempt.out_ref))
             case Command.CLOSE:
+                crashpoints.reach("K13")
                 return await _ask(self._channels, attempt, lambda to: to.close(attempt.out_ref))
             case _:
                 raise AssertionError(f"a payment knows no {command}")
@@ -114,6 +117,7 @@ class PayoutPerformer:
         return await _order(self._channels, attempt, lambda to: to.payout(order))
 
     async def _hold(self, payout: Payout) -> Signal:
+        crashpoints.reach("K3")
         try:
             refusal = await self._ledger.place_hold(
                 HoldOrder(
@@ -129,6 +133,7 @@ class PayoutPerformer:
             )
         except FiscError:
             return saga.HoldUnknown()
+        crashpoints.reach("K5")
         return saga.HoldRefused(reason=refusal) if refusal else saga.HoldPlaced()
 
 
@@ -136,9 +141,12 @@ Call: TypeAlias = Callable[[Connector], Awaitable[Outcome]]
 
 
 async def _order(channels: Channels, attempt: Attempt, call: Call) -> Signal:
+    crashpoints.reach("K6")
     started_s = time.perf_counter()
     outcome = await _outcome(channels, attempt, call, if_unsendable=OutcomeKind.DECLINED_SOFT)
     latency_ms = int((time.perf_counter() - started_s) * 1000)
+    if outcome.kind is OutcomeKind.UNKNOWN:
+        crashpoints.reach("K8")
     return Answered(outcome=outcome, attempt_number=attempt.number, latency_ms=latency_ms)
 
 
@@ -153,9 +161,11 @@ async def _outcome(
     """The channel's word. What certainly never left us is a decline of an order, and no word on a question."""
     try:
         connector = await channels.connector(attempt.channel_id)
-        return await call(connector)
-    except (ChannelNotFound, ChannelUnsupported) as error:
+        outcome = await call(connector)
+    except (ChannelNotFound, ChannelMisconfigured, ChannelUnsupported) as error:
         return Outcome(kind=if_unsendable, code=error.reason, message=error.message)
+    crashpoints.reach("K7")
+    return outcome
 
 
 async def _ask_risk(risk: Risk, case_id: str) -> Signal:

@@ -5,6 +5,7 @@ from typing import Generic, Protocol, TypeVar
 
 from libs.events.log import NewEvent, StoredEvent
 from services.gateway.domain.channel import Connector
+from services.gateway.domain.merchant import ChannelAccount
 from services.gateway.domain.neighbours import (
     HoldOrder,
     LedgerAccount,
@@ -51,6 +52,10 @@ class Ledger(Protocol):
 class Channels(Protocol):
     async def connector(self, channel_id: str) -> Connector:
         """Raises ChannelNotFound."""
+        ...
+
+    def check(self, account: ChannelAccount, credentials: Mapping[str, str]) -> None:
+        """Raises ChannelMisconfigured for a row that no connector could be built from."""
         ...
 
     def forget(self, channel_id: str) -> None:

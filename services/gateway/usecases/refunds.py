@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from libs.clock import Clock
 from libs.ids import IdSource
+from libs.paging import Page, PageRequest
 from services.gateway.domain import refund as refunds
 from services.gateway.domain import saga
 from services.gateway.domain.errors import (
@@ -82,11 +83,10 @@ class Refunds:
             raise RefundNotFound(field="refund_id")
         return loaded[0]
 
-    async def page(
-        self, merchant_id: str, before: str, payment_id: str, limit: int
-    ) -> list[Refund]:
-        """Newest first."""
-        return await self._store.refunds.page(merchant_id, before, payment_id, limit)
+    async def page(self, merchant_id: str, payment_id: str, page: PageRequest) -> Page[Refund]:
+        """Newest first. Raises InvalidPageToken."""
+        found = await self._store.refunds.page(merchant_id, page.after, payment_id, page.limit)
+        return page.page(found, lambda refund: refund.refund_id)
 
     async def _draft(self, merchant_id: str, order: RefundOrder) -> Refund:
         loaded = await self._store.payments.load(order.payment_id)

@@ -2,11 +2,11 @@
 
 import asyncio
 
-from libs.errors import ErrorKind, FiscError
+from libs.errors import FiscError
 from libs.money import is_currency
 from services.gateway.domain.errors import CurrencyNotEnabled, RequestIdReused, UnknownCurrency
 from services.gateway.domain.merchant import Merchant
-from services.gateway.domain.neighbours import RiskQuery, RiskVerdict, RouteQuery
+from services.gateway.domain.neighbours import AWAY, RiskQuery, RiskVerdict, RouteQuery
 from services.gateway.domain.saga import Plan
 from services.gateway.usecases.ports import Risk, Router
 
@@ -49,8 +49,7 @@ class Screening:
         try:
             return await self._risk.evaluate(query)
         except FiscError as error:
-            is_away = error.kind in {ErrorKind.UNAVAILABLE, ErrorKind.INTERNAL}
             is_small = query.amount_minor <= merchant.risk_down_limit_minor
-            if is_away and merchant.risk_down_allowed and is_small:
+            if error.kind in AWAY and merchant.risk_down_allowed and is_small:
                 return RiskVerdict(verdict="ALLOW")
             raise

@@ -1,15 +1,14 @@
 """The HTTP door for channels' notifications: POST /callbacks/{channel_id}."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from libs import web
 from libs.errors import FiscError
 from libs.log import get_logger
 from services.gateway.domain.errors import ChannelNotFound
@@ -56,24 +55,15 @@ def serving(callbacks: Callbacks, host: str, port: int) -> Callable[[], Awaitabl
     """A background loop that serves the door until it is cancelled."""
 
     async def serve() -> None:
-        config = uvicorn.Config(
+        # The process's signals belong to the RPC server's drain, which cancels this loop.
+        await web.serve(
             app(callbacks),
+            service="gateway",
             host=host,
             port=port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=GRACE_S,
+            options=web.Options(grace_s=GRACE_S),
+            handles_signals=False,
         )
-        server = uvicorn.Server(config)
-        # The process's signals belong to the RPC server's drain, which cancels this loop.
-        server.capture_signals = _no_signals  # type: ignore[method-assign]  # uvicorn offers no switch
-        serving_task = asyncio.create_task(server.serve())
-        try:
-            await asyncio.shield(serving_task)
-        finally:
-            server.should_exit = True
-            await serving_task
 
     return serve
 
@@ -86,8 +76,3 @@ async def _body(request: Request) -> bytes | None:
         if len(body) > BODY_BYTES_MAX:
             return None
     return bytes(body)
-
-
-@contextlib.contextmanager
-def _no_signals() -> Iterator[None]:
-    yield

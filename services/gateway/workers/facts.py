@@ -91,7 +91,9 @@ def outcomes(event: StoredEvent) -> Iterator[router_pb2.AttemptOutcome]:
     else:
         return
     for attempt in attempts:
-        if attempt.state in _DEFINITE and attempt.code not in _OURS:
+        # An order that its payer or merchant let lie was closed by us: no failure of the channel.
+        is_let_lie = attempt.state == "CLOSED" and event.type == "payment.canceled"
+        if attempt.state in _DEFINITE and attempt.code not in _OURS and not is_let_lie:
             yield router_pb2.AttemptOutcome(
                 attempt_id=attempt.attempt_id,
                 channel_id=attempt.channel_id,

@@ -12,6 +12,7 @@ import prometheus_client
 from fisc.account.v1 import account_pb2, account_pb2_grpc
 from fisc.risk.v1 import risk_pb2, risk_pb2_grpc
 from fisc.router.v1 import router_pb2, router_pb2_grpc
+from libs import crashpoints
 from libs.errors import FiscError
 from libs.events.log import StoredEvent
 from libs.log import get_logger
@@ -98,6 +99,9 @@ def to_account(stub: "account_pb2_grpc.AccountServiceAsyncStub") -> Push:
                     voids.append(facts.payout_event(event).payout.payout_id)
                 case _:
                     pass
+        is_news = bool(captures or voids or transfers)
+        if is_news:
+            crashpoints.reach("K11")
         if captures:
             response = await call(
                 stub.CaptureHolds,
@@ -106,6 +110,7 @@ def to_account(stub: "account_pb2_grpc.AccountServiceAsyncStub") -> Push:
             )
             _check((result.accepted, result.error.reason) for result in response.results)
         if voids:
+            crashpoints.reach("K13")
             released = await call(
                 stub.VoidHolds,
                 account_pb2.VoidHoldsRequest(request_id=request_id, hold_ids=voids),
@@ -119,6 +124,8 @@ def to_account(stub: "account_pb2_grpc.AccountServiceAsyncStub") -> Push:
                 timeout_s=PUSH_TIMEOUT_S,
             )
             _check((result.booked, result.error.reason) for result in booked.results)
+        if is_news:
+            crashpoints.reach("K12")
 
     return push
 

@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from fisc.notification.v1 import notification_pb2 as pb
 from fisc.notification.v1 import notification_pb2_grpc
+from libs.paging import PageRequest
 from services.notification.handlers import convert
 from services.notification.usecases.deliveries import Deliveries
 from services.notification.usecases.endpoints import Endpoints
@@ -57,11 +58,11 @@ class NotificationServicer(notification_pb2_grpc.NotificationServiceServicer):
     async def ListEndpoints(
         self, request: pb.ListEndpointsRequest, context: Context
     ) -> pb.ListEndpointsResponse:
-        page, token = await self._endpoints.list(
-            request.merchant_id, request.page_size, request.page_token
+        page = await self._endpoints.list(
+            request.merchant_id, PageRequest(request.page_size, request.page_token)
         )
         return pb.ListEndpointsResponse(
-            endpoints=map(convert.endpoint_to_proto, page), next_page_token=token
+            endpoints=map(convert.endpoint_to_proto, page.items), next_page_token=page.next_token
         )
 
     @override
@@ -75,15 +76,14 @@ class NotificationServicer(notification_pb2_grpc.NotificationServiceServicer):
     async def ListDeliveries(
         self, request: pb.ListDeliveriesRequest, context: Context
     ) -> pb.ListDeliveriesResponse:
-        page, token = await self._deliveries.list(
+        page = await self._deliveries.list(
             merchant_id=request.merchant_id,
             state=convert.delivery_state(request.state),
             subject_id=request.subject_id,
-            page_size=request.page_size,
-            page_token=request.page_token,
+            page=PageRequest(request.page_size, request.page_token),
         )
         return pb.ListDeliveriesResponse(
-            deliveries=map(convert.delivery_to_proto, page), next_page_token=token
+            deliveries=map(convert.delivery_to_proto, page.items), next_page_token=page.next_token
         )
 
     @override

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Final, Protocol
 
 from libs.clock import Clock
+from libs.paging import Page, PageRequest
 from services.notification import store
 from services.notification.domain import delivery as rules
 from services.notification.domain import signature
@@ -18,7 +19,6 @@ from services.notification.domain.delivery import (
     Delivery,
     DeliveryState,
 )
-from services.notification.usecases import paging
 from services.notification.usecases.endpoints import Seal, fingerprint
 
 _MILLISECONDS_PER_SECOND: Final = 1_000
@@ -125,11 +125,10 @@ class Deliveries:
         merchant_id: str,
         state: DeliveryState | None,
         subject_id: str,
-        page_size: int,
-        page_token: str,
-    ) -> tuple[list[Delivery], str]:
-        """A page, newest first, and the token of the next, "" at the end. Raises PageTokenInvalid."""
-        size, before_id = paging.limit(page_size), paging.read_token(page_token)
+        page: PageRequest,
+    ) -> Page[Delivery]:
+        """Deliveries, newest first. Raises InvalidPageToken."""
+        before_id = page.after
         async with self._pool.acquire() as connection:
             found = await store.list_deliveries(
                 connection,
@@ -137,10 +136,9 @@ class Deliveries:
                 state=state,
                 subject_id=subject_id,
                 before_id=before_id,
-                limit=size + 1,
+                limit=page.limit,
             )
-        page = found[:size]
-        return page, paging.token(page[-1].delivery_id) if len(found) > size else ""
+        return page.page(found, lambda delivery: delivery.delivery_id)
 
     async def redeliver(self, request_id: str, delivery_id: str) -> Delivery:
         """Make a delivery due now, whatever became of it, with the whole schedule before it.

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from libs.clock import Clock
 from libs.ids import IdSource
+from libs.paging import Page, PageRequest
 from services.notification import store
 from services.notification.domain import endpoint as endpoints
 from services.notification.domain import errors, signature
 from services.notification.domain.endpoint import Endpoint, EndpointState, UrlPolicy
-from services.notification.usecases import paging
 
 
 class Seal(Protocol):
@@ -141,17 +141,14 @@ class Endpoints:
             await store.end_current_secret(connection, endpoint_id, now + signature.OVERLAP)
             return await self._add_secret(connection, endpoint_id, now)
 
-    async def list(
-        self, merchant_id: str, page_size: int, page_token: str
-    ) -> tuple[list[Endpoint], str]:
-        """A page by id and the token of the next, "" at the end. Raises PageTokenInvalid."""
-        size, after_id = paging.limit(page_size), paging.read_token(page_token)
+    async def list(self, merchant_id: str, page: PageRequest) -> Page[Endpoint]:
+        """Endpoints by id. Raises InvalidPageToken."""
+        after_id = page.after
         async with self._pool.acquire() as connection:
             found = await store.list_endpoints(
-                connection, merchant_id=merchant_id, after_id=after_id, limit=size + 1
+                connection, merchant_id=merchant_id, after_id=after_id, limit=page.limit
             )
-        page = found[:size]
-        return page, paging.token(page[-1].endpoint_id) if len(found) > size else ""
+        return page.page(found, lambda endpoint: endpoint.endpoint_id)
 
     async def _add_secret(
         self, connection: store.Connection, endpoint_id: str, now: datetime

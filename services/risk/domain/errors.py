@@ -108,13 +108,6 @@ class ActorRequired(FiscError):
     reason = "ACTOR_REQUIRED"
 
 
-class BadPageToken(FiscError):
-    """The page token does not come from an earlier answer."""
-
-    kind = ErrorKind.INVALID
-    reason = "INVALID_PAGE_TOKEN"
-
-
 class DecisionContended(FiscError):
     """The same evaluations are being judged by others; ask again."""
 

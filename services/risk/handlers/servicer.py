@@ -7,12 +7,12 @@ from typing_extensions import override
 
 from fisc.risk.v1 import risk_pb2, risk_pb2_grpc
 from libs.errors import FiscError
+from libs.paging import PageRequest
 from services.risk.domain.model import CaseState, ListName, Outcome
 from services.risk.handlers import convert
 from services.risk.usecases.administration import Administration
 from services.risk.usecases.cases import Cases
 from services.risk.usecases.evaluation import Evaluations
-from services.risk.usecases.paging import PageRequest
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -7,11 +7,11 @@ import dataclasses
 
 from libs.clock import Clock
 from libs.ids import IdSource
+from libs.paging import Page, PageRequest
 from services.risk.domain import checks
 from services.risk.domain.model import ListEntry, ListName, Rule
 from services.risk.store.database import RecordedRequest, Store
 from services.risk.usecases.book import CurrentBook
-from services.risk.usecases.paging import Page, PageRequest
 from services.risk.usecases.requests import fingerprint, made_before
 
 
@@ -45,7 +45,7 @@ class Administration:
         return stored
 
     async def list_rules(self, page: PageRequest) -> Page[Rule]:
-        """Current versions by id. Raises BadPageToken."""
+        """Current versions by id. Raises InvalidPageToken."""
         found = await self._store.rules(page.after, page.limit)
         return page.page(found, lambda rule: rule.rule_id)
 
@@ -83,6 +83,6 @@ class Administration:
         await self._book.refresh()
 
     async def list_entries(self, list_name: ListName | None, page: PageRequest) -> Page[ListEntry]:
-        """Entries in force by id, of one list or all. Raises BadPageToken."""
+        """Entries in force by id, of one list or all. Raises InvalidPageToken."""
         found = await self._store.entries(list_name, self._clock.now(), page.after, page.limit)
         return page.page(found, lambda entry: entry.entry_id)

@@ -3,11 +3,11 @@
 import dataclasses
 
 from libs.clock import Clock
+from libs.paging import Page, PageRequest
 from services.risk.domain import errors
 from services.risk.domain.model import Case, CaseState
 from services.risk.store.database import RecordedRequest, Store
 from services.risk.usecases.events import CaseEvents
-from services.risk.usecases.paging import Page, PageRequest
 from services.risk.usecases.requests import fingerprint, made_before
 
 
@@ -21,7 +21,7 @@ class Cases:
         self._clock = clock
 
     async def list_cases(self, state: CaseState | None, page: PageRequest) -> Page[Case]:
-        """Cases, oldest first, in one state or all. Raises BadPageToken."""
+        """Cases, oldest first, in one state or all. Raises InvalidPageToken."""
         found = await self._store.cases(state, page.after, page.limit)
         return page.page(found, lambda case: case.case_id)
 

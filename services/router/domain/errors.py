@@ -64,10 +64,3 @@ class RequestIdReused(FiscError):
 
     kind = ErrorKind.ALREADY_EXISTS
     reason = "REQUEST_ID_REUSED"
-
-
-class InvalidPageToken(FiscError):
-    """This page token was not given out by this service."""
-
-    kind = ErrorKind.INVALID
-    reason = "INVALID_PAGE_TOKEN"

@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from fisc.router.v1 import router_pb2 as pb
 from fisc.router.v1 import router_pb2_grpc
+from libs.paging import PageRequest
 from services.router.handlers import convert
 from services.router.usecases import Router
 
@@ -67,9 +68,9 @@ class RouterServicer(router_pb2_grpc.RouterServiceServicer):
     async def ListChannels(
         self, request: pb.ListChannelsRequest, context: Context
     ) -> pb.ListChannelsResponse:
-        page, token = await self._router.list_channels(request.page_size, request.page_token)
+        page = await self._router.list_channels(PageRequest(request.page_size, request.page_token))
         return pb.ListChannelsResponse(
-            channels=[convert.channel_to_proto(each) for each in page], next_page_token=token
+            channels=map(convert.channel_to_proto, page.items), next_page_token=page.next_token
         )
 
     @override

@@ -6,6 +6,7 @@ import pytest
 
 from fisc.account.v1 import account_pb2 as pb
 from libs.errors import ErrorKind, FiscError
+from libs.paging import PageRequest
 from libs.rpc import client
 from tests.integration.account.support import (
     AVAILABLE,
@@ -148,6 +149,14 @@ async def test_a_statement_pages_through_with_a_running_balance(ledger: Ledger) 
     with pytest.raises(FiscError) as stolen:
         await ledger.entries(OTHER, page_token=first.next_page_token)
     assert stolen.value.reason == "INVALID_PAGE_TOKEN"
+
+
+@pytest.mark.parametrize("key", ["-1", "1e3", "٣", "9" * 19])
+async def test_a_statement_goes_on_only_after_a_number(ledger: Ledger, key: str) -> None:
+    forged = PageRequest(1, "").about("entries", AVAILABLE).page([key, ""], str).next_token
+    with pytest.raises(FiscError) as refused:
+        await ledger.entries(AVAILABLE, page_token=forged)
+    assert (refused.value.reason, refused.value.field) == ("INVALID_PAGE_TOKEN", "page_token")
 
 
 async def test_a_debit_normal_account_shows_its_balance_on_its_own_side(ledger: Ledger) -> None:

@@ -5,10 +5,9 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
-import pytest
 
 from fisc.account.v1 import account_pb2, account_pb2_grpc
 from fisc.clearing.v1 import clearing_pb2 as pb
@@ -21,17 +20,13 @@ from libs.db.pool import Pool
 from libs.errors import ErrorKind, RemoteError
 from libs.events import feed
 from libs.events import log as event_log
-from libs.rpc import client
 from libs.rpc.convert import to_timestamp
 from services.clearing.__main__ import Clearing
+from tests.integration.calls import TIMEOUT_S, Caller
 
 DAY = "2026-03-02"
 NOON = datetime(2026, 3, 2, 4, tzinfo=UTC)
-TIMEOUT_S = 20.0
 HEADER = "order_no,refund_no,payout_no,kind,amount,currency,fee,status,provider_no,time"
-
-Request = TypeVar("Request")
-Response = TypeVar("Response")
 
 
 def cny(amount_minor: int) -> money_pb2.Money:
@@ -105,7 +100,7 @@ class FakeOperations(operations_pb2_grpc.OperationsServiceServicer):
 
 
 @dataclass(kw_only=True)
-class House:
+class House(Caller):
     """A running clearing with its neighbours."""
 
     stub: "clearing_pb2_grpc.ClearingServiceAsyncStub"
@@ -120,20 +115,6 @@ class House:
     def number(self) -> int:
         self._number += 1
         return self._number
-
-    async def call(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request
-    ) -> Response:
-        """Call, or raise RemoteError."""
-        return await client.call(method, request, timeout_s=TIMEOUT_S)
-
-    async def refusal(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request
-    ) -> RemoteError:
-        """The error that a call must end with."""
-        with pytest.raises(RemoteError) as caught:
-            await self.call(method, request)
-        return caught.value
 
     async def add_channel(self, channel_id: str, *, cut_off: str = "00:00") -> None:
         """A channel that the router knows, with its receivable account."""

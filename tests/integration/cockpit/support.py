@@ -18,6 +18,7 @@ from fisc.gateway.v1 import operations_pb2, operations_pb2_grpc, payment_pb2
 from fisc.notification.v1 import notification_pb2, notification_pb2_grpc
 from fisc.risk.v1 import risk_pb2, risk_pb2_grpc
 from fisc.router.v1 import router_pb2, router_pb2_grpc
+from libs import web
 from libs.clock import SystemClock
 from libs.errors import ErrorKind, RemoteError
 from libs.rpc import client, convert
@@ -25,7 +26,7 @@ from libs.rpc.server import Registration, RpcServer
 from services.cockpit import workers
 from services.cockpit.clients.feed import GatewayFeed
 from services.cockpit.clients.sources import Channels, GrpcSources
-from services.cockpit.handlers import app, server
+from services.cockpit.handlers import app
 from services.cockpit.usecases import Cockpit
 
 OPERATOR_TOKEN = "operator-of-this-test"
@@ -151,16 +152,9 @@ async def serving(world: World) -> AsyncIterator[str]:
         cockpit = Cockpit(GrpcSources(Channels(**channels), metadata), SystemClock())
         feed = GatewayFeed(channels["gateway"], metadata)
         background = workers.running(cockpit, feed, poll_interval_s=POLL_INTERVAL_S)
-        web = server.build(app.build(cockpit, background=background), "127.0.0.1", 0)
-        task = asyncio.create_task(web.serve())
-        while not web.started:
-            assert not task.done(), "the cockpit did not start"
-            await asyncio.sleep(0.01)
-        try:
-            yield f"http://127.0.0.1:{web.port}"
-        finally:
-            web.should_exit = True
-            await task
+        application = app.build(cockpit, background=background)
+        options = web.Options(on_stop=application.state.live.close)
+        yield await stack.enter_async_context(web.running(application, options=options))
 
 
 def _registrations(world: World) -> dict[str, list[Registration]]:

@@ -36,6 +36,25 @@ def describe(settings: LocalSettings, name: str) -> dict[str, str]:
     )
 
 
+def test_an_override_reaches_its_own_process_alone(settings: LocalSettings) -> None:
+    def described(name: str) -> dict[str, str]:
+        return environment.describe_environment(
+            settings,
+            name,
+            database_url=None,
+            redis_url="redis://own",
+            seal_keys={},
+            operator_token="operators only",
+            inherited={"FISC_OVERRIDE_GATEWAY_RISK_TARGET": "proxy:1"},
+        )
+
+    gateway, clearing = described("gateway"), described("clearing")
+
+    assert gateway["FISC_RISK_TARGET"] == "proxy:1"
+    assert clearing["FISC_RISK_TARGET"] == f"127.0.0.1:{settings.port('risk')}"
+    assert not [name for name in (*gateway, *clearing) if "OVERRIDE" in name]
+
+
 async def test_the_stores_come_up_with_a_database_for_each_service(settings: LocalSettings) -> None:
     async with Suite(settings, start_order=()) as suite:
         for service in environment.SERVICES:

@@ -8,7 +8,7 @@ import pytest
 
 from fisc.common.v1 import method_pb2, money_pb2
 from fisc.gateway.v1 import operations_pb2, payment_pb2
-from tests.integration.gateway.conftest import TIMEOUT_S, House, error_info, reason_of
+from tests.integration.gateway.house import TIMEOUT_S, House, error_info, reason_of
 
 CARD = method_pb2.PAYMENT_METHOD_CARD
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -49,6 +49,13 @@ def cny(amount_minor: int) -> money_pb2.Money:
         ({"request_id": ""}, INVALID, "INVALID_ARGUMENT", "request_id"),
         ({"request_id": "x" * 65}, INVALID, "INVALID_ARGUMENT", "request_id"),
         ({"description": "x" * 121}, INVALID, "INVALID_ARGUMENT", "description"),
+        ({"order_ref": "a\0b"}, INVALID, "INVALID_ARGUMENT", "order_ref"),
+        (
+            {"payer": payment_pb2.Payer(customer_id="\0")},
+            INVALID,
+            "INVALID_ARGUMENT",
+            "payer.customer_id",
+        ),
         ({"expires_in_s": -1}, INVALID, "INVALID_ARGUMENT", "expires_in_s"),
         (
             {"payer": payment_pb2.Payer(payer_token="4111 1111 1111 1111")},
@@ -174,3 +181,25 @@ async def test_a_forged_callback_is_kept_counted_and_refused(
         operations_pb2.GetBacklogRequest(), timeout=TIMEOUT_S, metadata=house.operator
     )
     assert any(line.flow == "callback" and line.state == result for line in backlog.lines)
+
+
+async def test_a_channel_that_cannot_be_spoken_to_is_refused_and_harms_no_other(
+    house: House,
+) -> None:
+    good = await house.new_channel(CARD)
+    account = operations_pb2.ChannelAccount(
+        channel_id="aaa-first-of-all",
+        provider="wechatt",
+        base_url="http://127.0.0.1:1",
+        currencies=["CNY"],
+        zone="Asia/Shanghai",
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await house.operations.UpsertChannelAccount(
+            operations_pb2.UpsertChannelAccountRequest(request_id="bad-1", channel_account=account),
+            timeout=TIMEOUT_S,
+            metadata=house.operator,
+        )
+
+    assert reason_of(refused.value) == "CHANNEL_MISCONFIGURED"
+    assert (await house.pay(good)).state == payment_pb2.Payment.STATE_SUCCEEDED

@@ -7,7 +7,7 @@ import pytest
 from fisc.common.v1 import method_pb2, money_pb2
 from fisc.gateway.v1 import payment_pb2
 from libs.testing import eventually
-from tests.integration.gateway.conftest import TIMEOUT_S, House
+from tests.integration.gateway.house import TIMEOUT_S, House
 
 BANK = method_pb2.PAYMENT_METHOD_BANK_TRANSFER
 PAYOUT = (method_pb2.OPERATION_PAYOUT,)

@@ -10,7 +10,7 @@ import pytest
 from fisc.common.v1 import method_pb2, money_pb2
 from fisc.gateway.v1 import payment_pb2
 from libs.testing import eventually
-from tests.integration.gateway.conftest import TIMEOUT_S, House, error_info, reason_of
+from tests.integration.gateway.house import TIMEOUT_S, House, error_info, reason_of
 
 CARD = method_pb2.PAYMENT_METHOD_CARD
 R = payment_pb2.Refund

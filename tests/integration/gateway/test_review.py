@@ -8,7 +8,7 @@ from fisc.common.v1 import method_pb2
 from fisc.gateway.v1 import payment_pb2
 from fisc.risk.v1 import risk_pb2
 from libs.testing import eventually
-from tests.integration.gateway.conftest import TIMEOUT_S, House
+from tests.integration.gateway.house import TIMEOUT_S, House
 
 CARD = method_pb2.PAYMENT_METHOD_CARD
 P = payment_pb2.Payment

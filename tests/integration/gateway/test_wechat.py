@@ -10,7 +10,7 @@ from fisc.common.v1 import method_pb2
 from fisc.gateway.v1 import operations_pb2, payment_pb2
 from fisc.router.v1 import router_pb2
 from libs.testing import eventually
-from tests.integration.gateway.conftest import TIMEOUT_S, House
+from tests.integration.gateway.house import TIMEOUT_S, House
 from tests.integration.gateway.test_refunds import refund
 
 QR = method_pb2.PAYMENT_METHOD_WECHAT_QR

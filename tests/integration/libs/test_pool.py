@@ -1,8 +1,15 @@
 """The pool speaks Python objects for jsonb, and a hung statement ends by itself."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
+import pytest
+
+from libs.db import pool as pools
+from libs.db.errors import is_connection_lost
 from libs.db.pool import connecting, open_pool
+from libs.testing.proxy import Proxy, Swallow
 
 EmptyDatabase = Callable[[], Awaitable[str]]
 
@@ -37,6 +44,33 @@ async def test_an_unfinished_transaction_does_not_reach_the_next_user(
         await connection.execute("BEGIN; CREATE TABLE left_behind (n int)")
     assert await pool.fetchval("SELECT to_regclass('left_behind') IS NULL")
     await pool.close()
+
+
+async def test_a_database_that_goes_silent_is_given_up_and_found_again(
+    empty_database: EmptyDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "COMMAND_TIMEOUT_S", 0.3)
+    parts = urlsplit(await empty_database())
+    async with Proxy(parts.hostname or "", parts.port or 0) as proxy:
+        url = parts._replace(netloc=f"{parts.username}:{parts.password}@{proxy.target}").geturl()
+        pool = await open_pool(url, size=1, application_name="test")
+
+        async def transact() -> None:
+            async with pool.acquire() as connection, connection.transaction():
+                await connection.execute("SELECT 1")
+
+        await transact()
+        await proxy.poison(Swallow())
+        patience = asyncio.timeout(10)
+        with pytest.raises(Exception) as lost:
+            async with patience:
+                await transact()
+        assert is_connection_lost(lost.value)
+        assert not patience.expired()
+
+        await proxy.heal()
+        await transact()
+        await pool.close()
 
 
 async def test_a_database_that_is_just_starting_is_waited_for() -> None:

@@ -5,25 +5,18 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
-import grpc
-import pytest
 
 from fisc.common.v1 import events_pb2, events_pb2_grpc, method_pb2, money_pb2
 from fisc.risk.v1 import risk_pb2 as pb
 from fisc.risk.v1 import risk_pb2_grpc
 from libs.clock import FrozenClock
-from libs.errors import FiscError
-from libs.rpc import client
 from services.risk.__main__ import Risk
+from tests.integration.calls import TIMEOUT_S, Caller
 
 NOON = datetime(2025, 3, 4, 4, tzinfo=UTC)  # in Shanghai
-TIMEOUT_S = 10.0
-
-Request = TypeVar("Request")
-Response = TypeVar("Response")
 
 ALLOW, REVIEW, DENY = pb.VERDICT_ALLOW, pb.VERDICT_REVIEW, pb.VERDICT_DENY
 
@@ -75,7 +68,7 @@ def entry(
 
 
 @dataclass
-class Fixture:
+class Fixture(Caller):
     """A running risk service and a stub of it."""
 
     stub: "risk_pb2_grpc.RiskServiceAsyncStub"
@@ -84,20 +77,6 @@ class Fixture:
     pool: "asyncpg.Pool[asyncpg.Record]"
     clock: FrozenClock
     request_ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
-
-    async def call(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request
-    ) -> Response:
-        """One call with a deadline."""
-        return await client.call(method, request, timeout_s=TIMEOUT_S)
-
-    async def refused(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request
-    ) -> FiscError:
-        """The error that a call must end with."""
-        with pytest.raises(FiscError) as caught:
-            await self.call(method, request)
-        return caught.value
 
     def request_id(self) -> str:
         """A fresh one."""

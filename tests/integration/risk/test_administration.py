@@ -47,7 +47,7 @@ async def test_a_request_id_with_another_content_is_refused(risk: Fixture) -> No
         pb.AddListEntryRequest(request_id="r-1", entry=entry(pb.LIST_NAME_BLOCK)),
     )
     other = pb.AddListEntryRequest(request_id="r-1", entry=entry(pb.LIST_NAME_BLOCK, "c-2"))
-    error = await risk.refused(risk.stub.AddListEntry, other)
+    error = await risk.refusal(risk.stub.AddListEntry, other)
     assert (error.kind, error.reason) == (ErrorKind.ALREADY_EXISTS, "REQUEST_ID_REUSED")
     assert error.field == "request_id"
 
@@ -77,7 +77,7 @@ async def test_a_bad_rule_is_refused_and_nothing_is_written(
     risk: Fixture, bad: pb.Rule, reason: str, field: str | None
 ) -> None:
     request = pb.UpsertRuleRequest(request_id="r-1", rule=bad)
-    error = await risk.refused(risk.stub.UpsertRule, request)
+    error = await risk.refusal(risk.stub.UpsertRule, request)
     assert (error.kind, error.reason) == (ErrorKind.INVALID, reason)
     if field is not None:
         assert error.field == field
@@ -130,13 +130,13 @@ async def test_an_entry_is_in_force_until_it_expires(risk: Fixture) -> None:
     assert not listed.entries
     assert (await risk.call(risk.stub.AddListEntry, request)).entry == added
     late = pb.AddListEntryRequest(request_id="r-2", entry=request.entry)
-    error = await risk.refused(risk.stub.AddListEntry, late)
+    error = await risk.refusal(risk.stub.AddListEntry, late)
     assert (error.reason, error.field) == ("ENTRY_EXPIRED", "entry.expires_at")
 
 
 async def test_removing_an_unknown_entry_is_not_found(risk: Fixture) -> None:
     request = pb.RemoveListEntryRequest(request_id="r-1", entry_id="entry_none")
-    error = await risk.refused(risk.stub.RemoveListEntry, request)
+    error = await risk.refusal(risk.stub.RemoveListEntry, request)
     assert (error.kind, error.reason) == (ErrorKind.NOT_FOUND, "LIST_ENTRY_NOT_FOUND")
 
 
@@ -166,7 +166,7 @@ async def test_rules_and_entries_come_in_pages_without_gap_or_repetition(risk: F
 
 @pytest.mark.parametrize("token", ["%%%", "é", "AA"])
 async def test_a_foreign_page_token_is_refused(risk: Fixture, token: str) -> None:
-    error = await risk.refused(risk.stub.ListRules, pb.ListRulesRequest(page_token=token))
+    error = await risk.refusal(risk.stub.ListRules, pb.ListRulesRequest(page_token=token))
     assert (error.reason, error.field) == ("INVALID_PAGE_TOKEN", "page_token")
 
 

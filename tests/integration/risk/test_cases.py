@@ -70,7 +70,7 @@ async def test_a_decision_stands_and_a_repetition_has_no_effect(risk: Fixture) -
     otherwise = pb.DecideCaseRequest(
         request_id="r-3", case_id=case_id, approved=False, actor="risk-officer"
     )
-    error = await risk.refused(risk.stub.DecideCase, otherwise)
+    error = await risk.refusal(risk.stub.DecideCase, otherwise)
     assert (error.kind, error.reason) == (ErrorKind.REJECTED, "CASE_ALREADY_DECIDED")
     assert len(await risk.events()) == 2
 
@@ -98,12 +98,12 @@ async def test_two_people_who_decide_at_once_do_not_both_win(risk: Fixture) -> N
 async def test_a_decision_needs_a_name_and_an_existing_case(risk: Fixture) -> None:
     case_id = await open_case(risk)
     nobody = pb.DecideCaseRequest(request_id="r-1", case_id=case_id, approved=True, actor="  ")
-    error = await risk.refused(risk.stub.DecideCase, nobody)
+    error = await risk.refusal(risk.stub.DecideCase, nobody)
     assert (error.reason, error.field) == ("ACTOR_REQUIRED", "actor")
     unknown = pb.DecideCaseRequest(request_id="r-1", case_id="case_x", approved=True, actor="a")
-    error = await risk.refused(risk.stub.DecideCase, unknown)
+    error = await risk.refusal(risk.stub.DecideCase, unknown)
     assert (error.kind, error.reason) == (ErrorKind.NOT_FOUND, "CASE_NOT_FOUND")
-    error = await risk.refused(risk.stub.GetCase, pb.GetCaseRequest(case_id="case_\0"))
+    error = await risk.refusal(risk.stub.GetCase, pb.GetCaseRequest(case_id="case_\0"))
     assert (error.kind, error.reason) == (ErrorKind.INVALID, "BAD_TEXT")
 
 

@@ -134,7 +134,7 @@ async def test_the_same_evaluation_sent_twice_at_once_has_one_decision(risk: Fix
 async def test_an_evaluation_id_used_for_another_operation_is_refused(risk: Fixture) -> None:
     await risk.evaluate(evaluation("eval_1", 1_000))
     other = pb.EvaluateRequest(evaluation=evaluation("eval_1", 900_000))
-    error = await risk.refused(risk.stub.Evaluate, other)
+    error = await risk.refusal(risk.stub.Evaluate, other)
     assert (error.reason, error.field) == ("EVALUATION_ID_REUSED", "evaluation.evaluation_id")
 
 
@@ -171,7 +171,7 @@ async def test_a_bad_item_is_refused_alone_with_its_reason_and_field(risk: Fixtu
         ("BAD_IP_ADDRESS", "ip"),
         ("METHOD_REQUIRED", "method"),
     ]
-    error = await risk.refused(risk.stub.Evaluate, pb.EvaluateRequest(evaluation=unknown))
+    error = await risk.refusal(risk.stub.Evaluate, pb.EvaluateRequest(evaluation=unknown))
     assert (error.reason, error.field) == ("UNKNOWN_CURRENCY", "evaluation.amount.currency")
 
 
@@ -181,7 +181,7 @@ async def test_an_amount_that_is_not_positive_or_too_large_is_refused(
 ) -> None:
     bad = evaluation("eval_1")
     bad.amount.amount_minor = amount_minor
-    error = await risk.refused(risk.stub.Evaluate, pb.EvaluateRequest(evaluation=bad))
+    error = await risk.refusal(risk.stub.Evaluate, pb.EvaluateRequest(evaluation=bad))
     assert error.reason == "INVALID_ARGUMENT"
     assert error.field is not None
     assert error.field.startswith("evaluation.amount")

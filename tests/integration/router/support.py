@@ -3,25 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
-
-import grpc
-import pytest
 
 from fisc.common.v1 import method_pb2, money_pb2
 from fisc.router.v1 import router_pb2 as pb
 from fisc.router.v1 import router_pb2_grpc
 from libs.clock import FrozenClock
-from libs.errors import RemoteError
-from libs.rpc import client, convert
+from libs.rpc import convert
 from services.router import store
 from services.router.usecases import Router
+from tests.integration.calls import Caller
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-TIMEOUT_S = 10.0
-
-Request = TypeVar("Request")
-Response = TypeVar("Response")
 
 
 def channel(channel_id: str, *, rate_ppm: int = 6_000, static_rank: int = 0) -> pb.Channel:
@@ -63,7 +55,7 @@ def query(
 
 
 @dataclass(kw_only=True)
-class Fixture:
+class Fixture(Caller):
     """The router's stub, with short words for what tests do often."""
 
     stub: "router_pb2_grpc.RouterServiceAsyncStub"
@@ -71,20 +63,6 @@ class Fixture:
     pool: store.Pool
     clock: FrozenClock
     _numbers: int = 0
-
-    async def call(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request
-    ) -> Response:
-        """Call, or raise RemoteError."""
-        return await client.call(method, request, timeout_s=TIMEOUT_S)
-
-    async def refusal(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request
-    ) -> RemoteError:
-        """The error that a call must end with."""
-        with pytest.raises(RemoteError) as caught:
-            await self.call(method, request)
-        return caught.value
 
     async def upsert(self, described: pb.Channel, request_id: str = "") -> pb.Channel:
         """Create or replace a channel."""

@@ -16,21 +16,16 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.sandbox import server
+from libs import web
+from services.sandbox import transport
 
 DAY = "2026-11-11"
 
 
 @asynccontextmanager
 async def serving(application: Starlette) -> AsyncIterator[str]:
-    running = server.build(application, "127.0.0.1", 0)
-    task = asyncio.create_task(running.serve())
-    await eventually(lambda: running.started)
-    try:
-        yield f"http://127.0.0.1:{running.port}"
-    finally:
-        running.should_exit = True
-        await task
+    async with web.running(application, options=transport.OPTIONS) as url:
+        yield url
 
 
 async def eventually(condition: Callable[[], Any], timeout_s: float = 5.0) -> Any:

@@ -255,3 +255,63 @@ def test_every_state_has_an_answer_to_every_signal(state: PaymentState) -> None:
         is_terminal = state in {PaymentState.SUCCEEDED, PaymentState.FAILED, PaymentState.CANCELED}
         if is_terminal and taken is not None:
             assert taken.subject.state is PaymentState.MANUAL
+
+
+def test_a_person_who_looks_at_a_late_success_is_not_overruled_by_hearing_it_again() -> None:
+    step = opened("a", "b")
+    canceled = payments.decide(step.subject, step.attempt, answered(OutcomeKind.DECLINED_HARD), NOW)
+    assert canceled is not None
+    late = payments.decide(canceled.subject, canceled.attempt, answered(OutcomeKind.SUCCEEDED), NOW)
+    assert late is not None
+    assert late.subject.reason == "LATE_SUCCESS"
+
+    again = payments.decide(late.subject, late.attempt, answered(OutcomeKind.SUCCEEDED), NOW)
+
+    assert again is None
+
+
+def test_a_second_success_while_a_person_looks_is_told_but_settles_nothing() -> None:
+    step = opened("a", "b")
+    moved = payments.decide(step.subject, step.attempt, answered(OutcomeKind.DECLINED_SOFT), NOW)
+    assert moved is not None
+    first, second = moved.attempts
+    late = payments.decide(moved.subject, second, saga.LateSuccess(attempt=first), NOW)
+    assert late is not None
+
+    both = payments.decide(late.subject, second, answered(OutcomeKind.SUCCEEDED, number=2), NOW)
+
+    assert both is not None
+    assert (both.subject.state, both.events) == (PaymentState.MANUAL, ("payment.late_success",))
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.PENDING, OutcomeKind.NOT_FOUND])
+def test_a_channel_that_will_not_close_is_asked_again_but_not_at_once(kind: OutcomeKind) -> None:
+    step = opened("a")
+    pending = payments.decide(
+        step.subject, step.attempt, answered(OutcomeKind.PENDING, qr_content="qr"), NOW
+    )
+    assert pending is not None
+    closing = payments.decide(pending.subject, pending.attempt, saga.CancelRequested(), NOW)
+    assert closing is not None
+    assert closing.command is Command.CLOSE
+
+    refused = payments.decide(closing.subject, pending.attempt, answered(kind), NOW)
+
+    assert refused is not None
+    assert refused.command is None
+    assert refused.subject.next_run_at is not None
+    assert refused.subject.next_run_at > NOW
+    again = payments.decide(refused.subject, refused.attempt, saga.Due(), NOW)
+    assert again is not None
+    assert again.command is Command.CLOSE
+
+
+def test_an_approval_gives_the_payer_and_the_channel_their_full_time() -> None:
+    step = opened("a", risk="REVIEW")
+    much_later = NOW + timedelta(hours=23)
+
+    approved = payments.decide(step.subject, None, saga.Approved(), much_later)
+
+    assert approved is not None
+    assert approved.subject.expires_at == much_later + timedelta(minutes=15)
+    assert approved.subject.hard_deadline_at > approved.subject.expires_at

@@ -172,3 +172,34 @@ def test_a_payout_in_review_neither_holds_nor_sends_until_it_is_approved() -> No
     assert rejected is not None
     assert approved.command is Command.HOLD
     assert (rejected.subject.state, rejected.command) == (PayoutState.FAILED, None)
+
+
+def test_a_refund_the_channel_works_on_may_take_a_banks_days() -> None:
+    weekend = NOW + timedelta(days=3)
+    subject, _ = refund_after((answered(OutcomeKind.PENDING), NOW), (saga.Due(), weekend))
+    still, _ = refund_after(
+        (answered(OutcomeKind.PENDING), NOW), (answered(OutcomeKind.PENDING, None), weekend)
+    )
+
+    assert subject.state is still.state is RefundState.PENDING
+
+
+def test_what_stands_before_a_person_is_still_asked_about_and_a_definite_word_ends_it() -> None:
+    manual, _ = refund_after((answered(OutcomeKind.UNKNOWN), DEADLINE))
+    assert manual.next_run_at == DEADLINE + timedelta(seconds=saga.RARE_QUERY_S)
+
+    ended, _ = refund_after(
+        (answered(OutcomeKind.UNKNOWN), DEADLINE),
+        (saga.Due(), DEADLINE),
+        (answered(OutcomeKind.DECLINED_HARD, None), DEADLINE),
+    )
+
+    assert ended.state is RefundState.FAILED
+
+
+def test_a_refund_that_succeeds_after_it_had_failed_goes_before_a_person() -> None:
+    subject, _ = refund_after(
+        (answered(OutcomeKind.DECLINED_HARD), NOW), (answered(OutcomeKind.SUCCEEDED, None), LATER)
+    )
+
+    assert (subject.state, subject.reason) == (RefundState.MANUAL, "LATE_SUCCESS")

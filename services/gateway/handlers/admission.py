@@ -1,0 +1,121 @@
+"""Load shedding: what would begin new work is refused at the door while there is too much already.
+
+A refusal comes before risk, router or database have heard of the call, so it costs next to nothing
+and the same request may simply be sent again. Reads, cancellations and operators are never refused.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import prometheus_client
+from typing_extensions import override
+
+from libs import batching
+from libs.errors import Overloaded
+from libs.rpc.interceptors import Behaviour, Context, HandlerInterceptor
+from services.gateway.handlers import auth
+
+METHODS: Final = frozenset(
+    f"{auth.PUBLIC_PREFIX}{name}" for name in ("CreatePayment", "CreateRefund", "CreatePayout")
+)
+# An event loop that wakes this late serves everybody late: its backlog must not grow.
+LAG_MAX_S: Final = 0.5
+LAG_PROBE_INTERVAL_S: Final = 0.1
+# More than one group commit full waits for B1: a newcomer would wait for two.
+B1_QUEUE_MAX: Final = batching.ITEMS_MAX
+RETRY_AFTER_S: Final = 1.0
+
+rejected: Final = prometheus_client.Counter(
+    "admission_rejected_total", "Calls refused for overload, by the limit they met.", ["reason"]
+)
+in_flight: Final = prometheus_client.Gauge(
+    "admission_in_flight", "Admitted calls that have not been answered."
+)
+
+
+class Gate:
+    """Counts the calls under way, all together and of each merchant. One event loop only."""
+
+    def __init__(
+        self,
+        *,
+        in_flight_max: int,
+        share_max: int,
+        b1_queue_length: Callable[[], int] = lambda: 0,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`share_max` is what one merchant may have of `in_flight_max`."""
+        self._in_flight_max = in_flight_max
+        self._share_max = share_max
+        self._b1_queue_length = b1_queue_length
+        self._clock_s = clock_s
+        self._in_flight = 0
+        self._of_merchant: Counter[str] = Counter()
+        self._lag_s = 0.0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place among all calls, for the length of the block. Raises Overloaded."""
+        if self._in_flight >= self._in_flight_max:
+            raise _refusal("in_flight")
+        if self._lag_s > LAG_MAX_S:
+            raise _refusal("event_loop_lag")
+        if self._b1_queue_length() > B1_QUEUE_MAX:
+            raise _refusal("b1_queue")
+        self._in_flight += 1
+        in_flight.set(self._in_flight)
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            in_flight.set(self._in_flight)
+
+    @contextmanager
+    def share(self, merchant_id: str) -> Iterator[None]:
+        """A place of this merchant's share, for the length of the block. Raises Overloaded."""
+        if self._of_merchant[merchant_id] >= self._share_max:
+            raise _refusal("merchant_share")
+        self._of_merchant[merchant_id] += 1
+        try:
+            yield
+        finally:
+            self._of_merchant[merchant_id] -= 1
+            if not self._of_merchant[merchant_id]:
+                del self._of_merchant[merchant_id]
+
+    async def watch_lag(self) -> None:
+        """Background loop: how late the event loop wakes. Of two probes the better one counts, a single pause is none."""
+        last_s = 0.0
+        while True:
+            due_s = self._clock_s() + LAG_PROBE_INTERVAL_S
+            await asyncio.sleep(LAG_PROBE_INTERVAL_S)
+            late_s = max(0.0, self._clock_s() - due_s)
+            self._lag_s, last_s = min(late_s, last_s), late_s
+
+
+class AdmissionInterceptor(HandlerInterceptor):
+    """Takes a place for each call that begins new work, before its caller is known."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self._gate = gate
+
+    @override
+    def wrap(self, method: str, inner: Behaviour, *, is_stream: bool) -> Behaviour:
+        if method not in METHODS:
+            return inner
+
+        async def behave(request: object, context: Context) -> object:
+            with self._gate.place():
+                return await inner(request, context)
+
+        return behave
+
+
+def _refusal(reason: str) -> Overloaded:
+    rejected.labels(reason).inc()
+    return Overloaded(retry_after_s=RETRY_AFTER_S, limit=reason)

@@ -1,0 +1,238 @@
+"""Whether all books agree: the sandbox's own, the gateway's rows, the ledger, the clearing items. Each difference is a sentence."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+
+from tests.chaos.world import World
+
+Row = Mapping[str, Any]
+MARGIN_S: Final = 5
+TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELED"})
+KINDS: Final = ("payment", "refund", "payout")
+TRANSFERS: Final = {"payment": "collect", "refund": "refund", "payout": "payout"}
+BOOK_KINDS: Final = {"payment": "charge", "refund": "refund", "payout": "payout"}
+HOLD_STATES: Final = {"SUCCEEDED": "CAPTURED", "FAILED": "VOIDED"}
+
+_ENTRIES = """
+SELECT account_id, balance.sequence, debits_minor, credits_minor, held_minor,
+    coalesce(sum(entry.amount_minor) FILTER (WHERE direction = 'DEBIT'), 0)::bigint AS debits_sum,
+    coalesce(sum(entry.amount_minor) FILTER (WHERE direction = 'CREDIT'), 0)::bigint AS credits_sum,
+    count(entry.amount_minor) AS entries_count
+FROM account_balance AS balance LEFT JOIN entry USING (account_id)
+GROUP BY account_id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What the stores say. `whole`: of everybody, so that what belongs to nobody shows as well."""
+
+    subjects: Mapping[str, Sequence[Row]]
+    """By kind: payment, refund, payout."""
+    attempts: Sequence[Row]
+    endings: Mapping[str, int]
+    """Events "subject ended" by subject."""
+    transfers: Mapping[str, Row]
+    holds: Mapping[str, Row]
+    items: Mapping[str, Row]
+    book: Sequence[Row]
+    accounts: Sequence[Row]
+    whole: bool
+
+
+async def audit(world: World, merchant_id: str = "") -> list[str]:
+    """All differences; of one merchant, or of everything. Empty when all books agree and nothing is under way."""
+    return list(differences(await take(world, merchant_id)))
+
+
+async def _fetch(pool: "asyncpg.Pool[asyncpg.Record]", query: str, *values: object) -> list[Row]:
+    return [dict(row) for row in await pool.fetch(query, *values)]
+
+
+async def take(world: World, merchant_id: str) -> Snapshot:
+    gateway, account = world.pools["gateway"], world.pools["account"]
+    subjects = {
+        kind: await _fetch(
+            gateway,
+            f"SELECT *, {kind}_id AS id, next_run_at + make_interval(secs => {MARGIN_S}) < now()"
+            f" AS overdue FROM {kind} WHERE $1 IN ('', merchant_id)",
+            merchant_id,
+        )
+        for kind in KINDS
+    }
+    ids = [row["id"] for rows in subjects.values() for row in rows]
+    attempts = await _fetch(gateway, "SELECT * FROM attempt WHERE subject_id = ANY ($1)", ids)
+    endings = await _fetch(
+        gateway,
+        "SELECT subject_id FROM event_log WHERE subject_id = ANY ($1)"
+        " AND split_part(type, '.', 2) IN ('succeeded', 'failed', 'canceled')",
+        ids,
+    )
+    whole = not merchant_id
+    transfers = await _fetch(
+        account,
+        "SELECT * FROM transfer WHERE ($2 AND split_part(transfer_id, ':', 2) IN"
+        " ('collect', 'refund', 'payout')) OR reference = ANY ($1)",
+        ids,
+        whole,
+    )
+    holds = await _fetch(account, "SELECT * FROM hold WHERE $2 OR hold_id = ANY ($1)", ids, whole)
+    items = await _fetch(
+        world.pools["clearing"], "SELECT * FROM item WHERE $1 IN ('', merchant_id)", merchant_id
+    )
+    references = {(row["channel_id"], row["out_ref"]) for row in attempts}
+    book = [
+        row
+        for row in (await world.house.sandbox.get("/control/book")).json()
+        if whole or (row["account_id"], row["out_ref"]) in references
+    ]
+    return Snapshot(
+        subjects=subjects,
+        attempts=attempts,
+        endings=Counter(row["subject_id"] for row in endings),
+        transfers={row["transfer_id"]: row for row in transfers},
+        holds={row["hold_id"]: row for row in holds},
+        items={row["subject_id"]: row for row in items},
+        book=book,
+        accounts=await _fetch(account, _ENTRIES) if whole else [],
+        whole=whole,
+    )
+
+
+def differences(seen: Snapshot) -> Iterator[str]:
+    """Each difference between the books, as a sentence."""
+    attempts: dict[str, list[Row]] = defaultdict(list)
+    for attempt in seen.attempts:
+        attempts[attempt["subject_id"]].append(attempt)
+    for kind, rows in seen.subjects.items():
+        for row in rows:
+            yield from _subject(kind, row, attempts[row["id"]], seen)
+    yield from _book(seen)
+    yield from _refunds(seen.subjects["payment"], seen.subjects["refund"])
+    if seen.whole:
+        yield from _ledger(seen)
+
+
+def _subject(kind: str, row: Row, attempts: Sequence[Row], seen: Snapshot) -> Iterator[str]:
+    subject_id, state = row["id"], row["state"]
+    if state not in TERMINAL:
+        yield f"{subject_id} is {state}" + (" and overdue" if row["overdue"] else "")
+        return
+    if row["next_run_at"] is not None:
+        yield f"{subject_id} is {state} and would run again"
+    if seen.endings.get(subject_id, 0) != 1:
+        yield f"{subject_id} told of its end {seen.endings.get(subject_id, 0)} times"
+    won = [attempt for attempt in attempts if attempt["state"] == "SUCCEEDED"]
+    open_ = [attempt for attempt in attempts if attempt["state"] in {"SENT", "PENDING", "UNKNOWN"}]
+    has_succeeded = state == "SUCCEEDED"
+    if len(won) != has_succeeded:
+        yield f"{subject_id} is {state} with {len(won)} successful attempts"
+    if open_:
+        yield f"{subject_id} is {state} with attempts of unknown outcome"
+    transfer = seen.transfers.get(f"{subject_id}:{TRANSFERS[kind]}")
+    if (transfer is not None) != has_succeeded:
+        yield f"{subject_id} is {state}, its posting {'exists' if transfer else 'is missing'}"
+    elif transfer and transfer["amount_minor"] != row["amount_minor"]:
+        yield f"{subject_id} is booked with {transfer['amount_minor']}"
+    item = seen.items.get(subject_id)
+    if (item is not None) != has_succeeded:
+        yield f"{subject_id} is {state}, its clearing item {'exists' if item else 'is missing'}"
+    elif item and item["amount_minor"] != row["amount_minor"]:
+        yield f"{subject_id} is cleared with {item['amount_minor']}"
+    if kind == "payout":
+        hold = seen.holds.get(subject_id)
+        if hold is None or hold["state"] != HOLD_STATES[state]:
+            yield f"{subject_id} is {state}, its hold {hold['state'] if hold else 'is missing'}"
+
+
+def _book(seen: Snapshot) -> Iterator[str]:
+    """The channels' book against our attempts, both ways."""
+    amounts = {row["id"]: row["amount_minor"] for rows in seen.subjects.values() for row in rows}
+    ours = {(attempt["channel_id"], attempt["out_ref"]): attempt for attempt in seen.attempts}
+    theirs = {(row["account_id"], row["out_ref"]): row for row in seen.book}
+    charged: Counter[str] = Counter()
+    for key, row in theirs.items():
+        attempt = ours.get(key)
+        if row["kind"] == "charge":
+            times = row["times_charged"]
+            if times > 1:
+                yield f"{key} was charged {times} times"
+        else:
+            times = int(row["status"] == "SUCCEEDED")
+        if attempt is None:
+            if times:
+                yield f"the channel moved money for {key}, of which we know nothing"
+            continue
+        charged[attempt["subject_id"]] += times
+        if bool(times) != (attempt["state"] == "SUCCEEDED"):
+            yield f"{key}: the channel says {row['status']}, we say {attempt['state']}"
+        elif times and row["amount"] != amounts[attempt["subject_id"]]:
+            yield f"{key}: the channel moved {row['amount']}"
+    for key, attempt in ours.items():
+        if attempt["state"] == "SUCCEEDED" and key not in theirs:
+            yield f"{key} succeeded, and the channel has never heard of it"
+    for subject_id, times in charged.items():
+        if times > 1:
+            yield f"{subject_id} was charged {times} times over all channels"
+
+
+def _refunds(payments: Iterable[Row], refunds: Iterable[Row]) -> Iterator[str]:
+    reserved: Counter[str] = Counter()
+    for refund in refunds:
+        if refund["state"] != "FAILED":
+            reserved[refund["payment_id"]] += refund["amount_minor"]
+    for payment in payments:
+        total = reserved[payment["id"]]
+        if payment["refunded_minor"] != total:
+            yield f"{payment['id']} counts {payment['refunded_minor']} refunded, its refunds {total}"
+        if total > payment["amount_minor"]:
+            yield f"{payment['id']} gave back {total} of {payment['amount_minor']}"
+
+
+def _ledger(seen: Snapshot) -> Iterator[str]:
+    """The ledger in itself, and its receivables against the channels' own book."""
+    ids = {row["id"] for rows in seen.subjects.values() for row in rows}
+    for transfer_id in seen.transfers:
+        if transfer_id.partition(":")[0] not in ids:
+            yield f"the ledger has {transfer_id}, the gateway knows nothing of it"
+    for hold_id, hold in seen.holds.items():
+        if hold_id not in ids:
+            yield f"the ledger holds {hold_id} ({hold['state']}), the gateway knows nothing of it"
+    debits_minor = credits_minor = 0
+    balances: dict[str, int] = {}
+    for row in seen.accounts:
+        debits_minor += row["debits_minor"]
+        credits_minor += row["credits_minor"]
+        balances[row["account_id"]] = row["debits_minor"] - row["credits_minor"]
+        if (row["debits_minor"], row["credits_minor"], row["sequence"]) != (
+            row["debits_sum"],
+            row["credits_sum"],
+            row["entries_count"],
+        ):
+            yield f"{row['account_id']}: the balance is not the sum of its entries"
+        if row["held_minor"]:
+            yield f"{row['account_id']}: {row['held_minor']} still held"
+    if debits_minor != credits_minor:
+        yield f"the trial balance is off by {debits_minor - credits_minor}"
+    signs = {"charge": 1, "refund": -1, "payout": -1}
+    owed: Counter[str] = Counter()
+    for row in seen.book:
+        moved = row["times_charged"] if row["kind"] == "charge" else row["status"] == "SUCCEEDED"
+        owed[f"channel/{row['account_id']}/receivable/CNY"] += (
+            signs[row["kind"]] * row["amount"] * int(moved)
+        )
+    for account_id, amount_minor in owed.items():
+        if balances.get(account_id, 0) != amount_minor:
+            yield f"{account_id}: the channel owes {amount_minor}, booked {balances.get(account_id)}"
+
+
+async def clean(world: World, merchant_id: str = "") -> bool:
+    """Whether the audit finds nothing; False also while a store is away."""
+    try:
+        return not await audit(world, merchant_id)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return False

@@ -1,0 +1,133 @@
+"""`make crash`: every crash point × operation, stores stopped under load, services killed at random. No payment lost, none charged twice.
+
+`python -m tests.chaos.crash [--only K6,K14] [--quick] [--worlds 2] [--seed 1]`; ends with 1 on any violation, and when a point never fired.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from tests.chaos import audit, matrix, storms
+from tests.chaos.load import percentile
+from tests.chaos.matrix import Result
+from tests.chaos.scenarios import matrix as cases_of
+from tests.chaos.world import CHANNEL_TIMEOUT_S, LEASE_S, World, running_world
+
+GOAL_S: Final = LEASE_S + CHANNEL_TIMEOUT_S
+ZOMBIES: Final = (
+    ("K6", "success"),
+    ("K9", "success"),
+    ("K9", "failover"),
+    ("K6", "refund"),
+    ("K9", "refund"),
+    ("K9", "payout"),
+)
+QUICK_STORM_S: Final = 8.0
+
+Part = Callable[[World], Awaitable[list[Result]]]
+
+
+async def main(only: frozenset[str], *, quick: bool, worlds: int, seed: int) -> int:
+    began_s = time.monotonic()
+    cases = cases_of(only, quick=quick)
+    parts: list[Part] = [
+        lambda world, share=cases[number::worlds]: matrix.run(world, share)  # type: ignore[misc]  # bound early
+        for number in range(worlds)
+    ]
+    # Storms load both cores: they come one after the other, in the first world alone.
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(
+                _live(part, _storms(only, quick=quick, seed=seed) if not number else [])
+            )
+            for number, part in enumerate(parts)
+        ]
+    results = [result for task in tasks for result in task.result()]
+    print_table(results)
+    violations = sum(len(result.violations) for result in results)
+    fired = sum(result.fired for result in results)
+    times_s = [result.outcome_s for result in results if result.outcome_s is not None]
+    print(
+        f"{len(results)} cases, {fired} fired, {violations} violations; kill to outcome"
+        f" p50 {percentile(times_s, 0.5):.1f} s, max {max(times_s, default=0):.1f} s"
+        f" (goal {GOAL_S:.0f} s); {time.monotonic() - began_s:.0f} s"
+    )
+    return int(violations > 0 or fired < len(results))
+
+
+async def _live(part: Part, later: Sequence[Part]) -> list[Result]:
+    """One world: its share of the matrix, then the storms, and at the very end everything again."""
+    async with running_world() as world:
+        results: list[Result] = []
+        for run in (part, *later):
+            results += await run(world)
+        last = Result(name="everything, at the end", point="all", fired=True)
+        last.violations += await audit.audit(world)
+        return [*results, last]
+
+
+def _storms(only: frozenset[str], *, quick: bool, seed: int) -> list[Part]:
+    duration_s = QUICK_STORM_S if quick else storms.STORM_S
+
+    def alone(run: Callable[[World], Awaitable[Result]]) -> Part:
+        async def part(world: World) -> list[Result]:
+            result = await run(world)
+            print(result, flush=True)
+            return [result]
+
+        return part
+
+    def storm(name: str, point: str, strike: storms.Strike) -> Part:
+        return alone(
+            lambda world: storms.storm(world, name, point, strike, seed=seed, duration_s=duration_s)
+        )
+
+    def zombie(point: str, scenario: str) -> Part:
+        return alone(lambda world: storms.zombie(world, point, scenario))
+
+    every = [
+        *(("K14", zombie(point, scenario)) for point, scenario in ZOMBIES),
+        ("K16", storm("postgres", "K16", storms.stop_postgres_immediately)),
+        ("K17", storm("redis", "K17", storms.flush_and_kill_redis)),
+        ("K18", alone(storms.poison)),
+        ("K19", alone(storms.future_state)),
+        *(("random", storm(name, "random", storms.killing(name))) for name in storms.SERVICES),
+    ]
+    if quick:
+        every = [pair for number, pair in enumerate(every) if number in {1, 6}]
+    return [part for point, part in every if not only or point in only]
+
+
+def print_table(results: Sequence[Result]) -> None:
+    """A line a point, and a line a violation."""
+    points: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        points[result.point].append(result)
+    print(f"{'point':8}{'cases':>6}{'fired':>6}{'viol.':>6}{'p50 s':>8}{'max s':>8}{'books s':>9}")
+    for point, group in points.items():
+        times_s = [result.outcome_s for result in group if result.outcome_s is not None]
+        settled_s = [result.settled_s for result in group if result.settled_s is not None]
+        print(
+            f"{point:8}{len(group):6}{sum(result.fired for result in group):6}"
+            f"{sum(len(result.violations) for result in group):6}"
+            f"{percentile(times_s, 0.5):8.1f}{max(times_s, default=0):8.1f}"
+            f"{max(settled_s, default=0):9.1f}"
+        )
+    for result in results:
+        for violation in result.violations:
+            print(f"VIOLATION {result.name}: {violation}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="points, comma-separated: K6,K16,random")
+    parser.add_argument("--quick", action="store_true", help="a few cases of each kind")
+    parser.add_argument("--worlds", type=int, default=2, help="suites side by side")
+    parser.add_argument("--seed", type=int, default=1, help="of the load and the kills")
+    asked = parser.parse_args()
+    chosen = frozenset(filter(None, asked.only.split(",")))
+    sys.exit(asyncio.run(main(chosen, quick=asked.quick, worlds=asked.worlds, seed=asked.seed)))
