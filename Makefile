@@ -7,7 +7,7 @@ CRASH_ARGUMENTS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run demo test test-unit check lint format types imports protos \
-	protos-fresh bench crash lock clean
+	protos-fresh bench faults overload crash lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ bench: install-dev ## measure; writes build/bench.json
 
 crash: install-dev ## kill processes at every crash point, stop stores under load (CRASH_ARGUMENTS='--only K6')
 	@exec .venv/bin/python -m tests.chaos.crash $(CRASH_ARGUMENTS)
+
+faults: install-dev ## every toxic in every wire of a running suite; nothing may be lost or done twice
+	@exec .venv/bin/python -m tests.faults
+
+overload: install-dev ## three times the capacity for a minute; goodput must stay near the peak
+	@exec .venv/bin/python -m tests.faults.overload
 
 lock: ## write the locks anew (UPGRADE=1: newest versions)
 	@deploy/bootstrap.sh lock

@@ -2,6 +2,8 @@
 
 import asyncpg
 
+from libs.resilience import transport
+
 _LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
@@ -19,6 +21,6 @@ def is_connection_lost(error: BaseException) -> bool:
     A timeout counts (it is an OSError): nobody knows whether the server acted. asyncpg uses
     InterfaceError for a closed connection and for misuse alike; only the former counts.
     """
-    if isinstance(error, _LOST):
+    if isinstance(error, _LOST) or transport.is_closed(error):
         return True
     return isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)

@@ -206,15 +206,17 @@ def _nul_fields(message: Message, prefix: str = "") -> Iterator[str]:
     """Paths of the string fields that hold a NUL, which no database of ours can store."""
     for field, value in message.ListFields():
         path = f"{prefix}{field.name}"
-        is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
-        values = value.items() if is_map else value if field.is_repeated else (value,)
-        for each in values:
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            places = [(path, part) for entry in value.items() for part in entry]
+        elif field.is_repeated:
+            places = [(f"{path}[{number}]", each) for number, each in enumerate(value)]
+        else:
+            places = [(path, value)]
+        for place, each in places:
             if isinstance(each, Message):
-                yield from _nul_fields(each, f"{path}.")
-            elif any(
-                isinstance(part, str) and "\0" in part for part in (each if is_map else (each,))
-            ):
-                yield path
+                yield from _nul_fields(each, f"{place}.")
+            elif isinstance(each, str) and "\0" in each:
+                yield place
 
 
 def _answer_to(error: Exception, method: str, current_id: str) -> FiscError:

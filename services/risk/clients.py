@@ -16,6 +16,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from libs.clock import Clock
 from libs.errors import FiscError
+from libs.resilience import transport
 from libs.resilience.breaker import Breaker
 from services.risk.domain.errors import CountersUnavailable
 from services.risk.domain.judgement import Assessment, Window
@@ -94,7 +95,9 @@ class RedisVelocity:
             try:
                 async with asyncio.timeout(self._timeout_s):
                     return await self._run(windows, now)
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and not transport.is_closed(error):
+                    raise
                 raise CountersUnavailable(cause=type(error).__name__) from error
 
         try:

@@ -37,7 +37,9 @@ async def closed_loop(
         nonlocal errors
         while time.perf_counter() - began < duration_s and len(latencies) < CALLS_MAX:
             started = time.perf_counter()
-            errors += not await call()
+            # Awaited on a line of its own: "errors += not await" reads the sum before the await, and loses others' counts.
+            has_succeeded = await call()
+            errors += not has_succeeded
             latencies.append(time.perf_counter() - started)
 
     async with asyncio.TaskGroup() as group:
@@ -56,7 +58,8 @@ async def open_loop(
 
     async def one(due: float) -> None:
         nonlocal errors
-        errors += not await call()
+        has_succeeded = await call()
+        errors += not has_succeeded
         latencies.append(time.perf_counter() - due)
 
     count = min(int(rate * duration_s), CALLS_MAX)

@@ -23,6 +23,7 @@ from services.gateway.domain.channel import (
     RefundOrder,
 )
 from services.gateway.domain.errors import ChannelNotFound
+from services.gateway.domain.merchant import ChannelAccount
 from tests.simulation.channels import TURNED_AWAY, Channel
 from tests.simulation.network import LinkLost, LinkRefused, Network
 
@@ -128,6 +129,9 @@ class SimulatedChannels:
         if channel_id not in self._guarded:
             raise ChannelNotFound(channel_id=channel_id)
         return self._guarded[channel_id]
+
+    def check(self, account: ChannelAccount, credentials: Mapping[str, str]) -> None:
+        """Every account is good here."""
 
     def forget(self, channel_id: str) -> None:
         """Nothing changes here."""

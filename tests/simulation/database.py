@@ -18,7 +18,7 @@ Subject: TypeAlias = Payment | Refund | Payout
 Observer: TypeAlias = Callable[[str, Subject | None, Subject], None]
 
 # What an update of each flow writes; the rest of a row is written once, or by a statement of its own.
-_UPDATED: Final = {
+_UPDATED: Final[dict[str, tuple[str, ...]]] = {
     "refund": (
         "state",
         "reason",
@@ -66,6 +66,8 @@ class Database:
         self.cursors: dict[str, str] = {}
         self.observers: list[Observer] = []
         self.fenced_count = 0
+        # Rows written by somebody who no longer owned them; must stay empty.
+        self.usurped: list[str] = []
         self._by_request: dict[tuple[str, str, str], str] = {}
         self._by_reference: dict[tuple[str, str], tuple[str, int]] = {}
         self._numbers: dict[str, list[int]] = {}
@@ -110,6 +112,8 @@ class Database:
         if old is None or not is_current(old, new):
             self.fenced_count += old is not None and old.epoch > new.epoch
             return False
+        if old.epoch != new.epoch:
+            self.usurped.append(_key(name, new))
         changes = {column: getattr(new, column) for column in _UPDATED[name]}
         self._write(name, old, replace(old, **changes))
         return True
@@ -179,7 +183,7 @@ class Database:
         due.sort(key=lambda row: row.next_run_at)
         claimed = []
         for row in due[:limit]:
-            taken = replace(row, epoch=row.epoch + 1, next_run_at=lease_until)
+            taken = taken_over(row, lease_until)
             self._write(name, row, taken)
             claimed.append(taken)
         return claimed
@@ -222,11 +226,18 @@ def is_current(old: Subject, new: Subject) -> bool:
     return old.version == new.version - 1 and old.epoch == new.epoch
 
 
+def taken_over(row: Any, lease_until: datetime) -> Any:
+    """The row as a sweeper takes it: whoever had it before can write no more."""
+    return replace(row, epoch=row.epoch + 1, next_run_at=lease_until)
+
+
 def _key(name: str, subject: Any) -> str:
     return str(getattr(subject, f"{name}_id"))
 
 
 def _check_payment(row: Payment) -> None:
     is_refundable = row.state is PaymentState.SUCCEEDED
-    if not 0 <= row.refunded_minor <= row.amount_minor or (row.refunded_minor and not is_refundable):
+    if not 0 <= row.refunded_minor <= row.amount_minor or (
+        row.refunded_minor and not is_refundable
+    ):
         raise asyncpg.CheckViolationError(f"refunded_minor {row.refunded_minor} in {row.state}")

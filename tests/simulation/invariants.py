@@ -10,6 +10,7 @@ from services.gateway.domain.refund import Refund, RefundState
 from services.gateway.domain.saga import Attempt, AttemptState
 from services.gateway.workers import facts
 from tests.simulation.channels import Entry, State
+from tests.simulation.clients import MERCHANT
 from tests.simulation.database import Subject
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def check_write(subject_id: str, old: Subject | None, new: Subject) -> list[Viol
     if new.version < old.version or new.epoch < old.epoch:
         words = f"v{old.version} e{old.epoch} became v{new.version} e{new.epoch}"
         found.append(Violation("I12", subject_id, words))
+    if new.version == old.version and new.epoch != old.epoch + 1:
+        found.append(Violation("I13", subject_id, "taken over without a new epoch"))
     if new.state.value not in _AFTER_THE_END.get(old.state.value, {new.state.value}):
         found.append(Violation("I5", subject_id, f"{old.state} became {new.state}"))
     return found
@@ -51,9 +54,15 @@ def check(world: "World") -> list[Violation]:
     """Everything that must hold once the world is quiet."""
     found = [Violation(words.partition(" ")[0], "", words) for words in world.ledger.breaches]
     found += [Violation("I8", "", words) for words in world.clients.breaches]
+    found += [
+        Violation("I13", subject_id, "written by an owner of the past")
+        for subject_id in world.database.usurped
+    ]
     found += [Violation("unexpected", "", words) for words in world.outside.complaints]
     found += [Violation("unexpected", "", words) for words in world.loop.complaints]
-    book = {ref: entry for channel in world.channels.values() for ref, entry in channel.book.items()}
+    book = {
+        ref: entry for channel in world.channels.values() for ref, entry in channel.book.items()
+    }
     database = world.database
     for payment in database.rows["payment"].values():
         found += _check_payment(world, payment, database.attempts_of(payment.payment_id), book)
@@ -62,6 +71,7 @@ def check(world: "World") -> list[Violation]:
     for payout in database.rows["payout"].values():
         found += _check_payout(world, payout, database.attempts_of(payout.payout_id), book)
     found += _check_strangers(world, book)
+    found += _check_ledger(world)
     found += _check_told(world)
     found += _check_events(world)
     found += _check_counts(world)
@@ -207,6 +217,21 @@ def _check_strangers(world: "World", book: dict[str, Entry]) -> list[Violation]:
             words = f"{payment.refunded_minor} noted, {reserved_minor} given back"
             found.append(Violation("I9", payment.payment_id, words))
     return found
+
+
+def _check_ledger(world: "World") -> list[Violation]:
+    """I6 the other way: the ledger has booked nothing but what we know of."""
+    expected = {f"fund-{MERCHANT.merchant_id}"}
+    rows = world.database.rows
+    expected |= {f"{payment_id}:collect" for payment_id in rows["payment"]}
+    expected |= {f"{refund_id}:refund" for refund_id in rows["refund"]}
+    for payout_id in rows["payout"]:
+        expected |= {f"{payout_id}:payout", f"{payout_id}:capture"}
+    return [
+        Violation("I6", transfer_id, "the ledger has booked what nobody wrote")
+        for transfer_id in world.ledger.transfers
+        if transfer_id not in expected
+    ]
 
 
 def _check_told(world: "World") -> list[Violation]:

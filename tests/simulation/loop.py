@@ -8,11 +8,11 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from typing_extensions import override
 
@@ -20,6 +20,7 @@ EPOCH = datetime(2026, 11, 11, 4, 0, tzinfo=UTC)
 CLOSES_MAX = 3
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Machine:
@@ -75,7 +76,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     @override
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
@@ -85,8 +89,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def call_later(
         self,
         delay: float,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         return self.call_at(self.now_s + delay, callback, *args, context=context)
@@ -95,8 +99,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def call_at(
         self,
         when: float,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         timer = asyncio.TimerHandle(when, callback, args, self, context)
@@ -106,13 +110,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     @override
     def create_task(
         self,
-        coro: Any,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
         *,
-        name: str | None = None,
+        name: object = None,
         context: Context | None = None,
-        **_: Any,
-    ) -> asyncio.Task[Any]:
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
+    ) -> asyncio.Task[T]:
+        task = asyncio.Task(coro, loop=self, context=context)
         self.tasks.append(task)
         return task
 

@@ -65,7 +65,7 @@ class Network:
         machine = current_machine()
         if _is_dead(machine) or self._chaos.crashes(machine, f"{operation} unsent"):
             return await answer
-        if self.is_down(peer) and self._rng.random() < 0.5 or self._strikes("request refused"):
+        if (self.is_down(peer) and self._rng.random() < 0.5) or self._strikes("request refused"):
             self._later(self.delay_s(), _fail, answer, LinkRefused())
             return await answer
         expiry = self._later(timeout_s, _fail, answer, LinkLost())

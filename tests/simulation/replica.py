@@ -82,9 +82,7 @@ class Replica:
         self._registry = MemoryRegistry(outside.database, self._carry)
         self._store = MemoryStore(outside.database, self._carry)
         self._clock = SimulatedClock(self._loop, machine)
-        self._neighbours = Neighbours(
-            outside.network, outside.risk, outside.router, outside.ledger
-        )
+        self._neighbours = Neighbours(outside.network, outside.risk, outside.router, outside.ledger)
         self._ledger = LedgerClient(self._neighbours.account_stub)
         self._channels = SimulatedChannels(
             outside.channels, outside.network, outside.chaos.strikes, self._clock

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from tests.simulation import chaos, world
+from tests.simulation.invariants import Violation
 from tests.simulation.world import Report
 
 TWICE_EACH = 100
@@ -87,16 +88,18 @@ def _run_all(seeds: range) -> int:
     return bool(failed or missing)
 
 
-def reports(seeds: Iterable[int]) -> Iterable[Report]:
+def reports(seeds: Iterable[int], twice_each: int = TWICE_EACH) -> Iterable[Report]:
     """One after another; every hundredth twice, since a seed must decide everything."""
     gc.disable()
     try:
         for position, seed in enumerate(seeds):
             report = world.run(seed)
-            if position % TWICE_EACH == 0 and world.run(seed).digest != report.digest:
-                report.violations.append(
-                    world.invariants.Violation("determinism", "", "two runs, two histories")
-                )
+            if (
+                twice_each
+                and position % twice_each == 0
+                and world.run(seed).digest != report.digest
+            ):
+                report.violations.append(Violation("determinism", "", "two runs, two histories"))
             yield report
             if position % 20 == 19:
                 gc.collect()

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from libs.db.pool import Pool
 from libs.events.log import StoredEvent
+from services.gateway.domain import refund as refunds
 from services.gateway.domain.errors import StaleWrite
 from services.gateway.domain.payment import Payment, PaymentState
 from services.gateway.domain.payout import Payout
@@ -44,10 +45,10 @@ class MemoryTable(SagaTable[S]):
         self._carry = carry
 
     @override
-    async def create(self, batch: Sequence[NewSaga[S]]) -> list[S]:
-        return await self._carry("create", partial(self._create, batch))
+    async def _create(self, batch: Sequence[NewSaga[S]]) -> list[S | BaseException]:
+        return await self._carry("create", partial(self._insert, batch))
 
-    def _create(self, batch: Sequence[NewSaga[S]]) -> list[S]:
+    def _insert(self, batch: Sequence[NewSaga[S]]) -> list[S | BaseException]:
         database = self._database
         with database.transaction():
             for new in batch:
@@ -58,29 +59,24 @@ class MemoryTable(SagaTable[S]):
             return [database.find_by_request(self._name, new.step.subject) for new in batch]
 
     @override
-    async def save(self, batch: Sequence[SavedStep[S]]) -> list[S | BaseException]:
-        return await self._carry("save", partial(self._save, batch))
+    async def _save(self, batch: Sequence[SavedStep[S]]) -> list[S | BaseException]:
+        return await self._carry("save", partial(self._update, batch))
 
-    def _save(self, batch: Sequence[SavedStep[S]]) -> list[S | BaseException]:
+    def _update(self, batch: Sequence[SavedStep[S]]) -> list[S | BaseException]:
         with self._database.transaction():
-            return [self._save_one(saved) for saved in batch]
+            return [self._update_one(saved) for saved in batch]
 
-    def _save_one(self, saved: SavedStep[S]) -> S | BaseException:
+    def _update_one(self, saved: SavedStep[S]) -> S | BaseException:
         database, subject = self._database, saved.step.subject
         if not database.update(self._name, subject):
             return StaleWrite()
         for attempt in saved.step.attempts:
             database.upsert_attempt(attempt)
         database.append(saved.events)
-        if isinstance(subject, Refund) and subject.state is RefundState.FAILED:
-            payment = database.rows["payment"][subject.payment_id]
-            database.change(
-                "payment",
-                subject.payment_id,
-                refunded_minor=payment.refunded_minor - subject.amount_minor,
-                version=payment.version + 1,
-                updated_at=subject.updated_at,
-            )
+        if isinstance(subject, Refund):
+            change_minor = reserved_change_minor(database.rows["payment"], subject)
+            if change_minor:
+                _reserve(database, subject.payment_id, change_minor, subject.updated_at)
         return subject
 
     @override
@@ -124,13 +120,7 @@ class MemoryStore(SagaStore):
         if payment is None or not can_bear(payment, refund):
             return None
         with database.transaction():
-            database.change(
-                "payment",
-                refund.payment_id,
-                refunded_minor=payment.refunded_minor + refund.amount_minor,
-                version=payment.version + 1,
-                updated_at=refund.created_at,
-            )
+            _reserve(database, refund.payment_id, refund.amount_minor, refund.created_at)
             database.insert("refund", refund)
             for attempt in new.step.attempts:
                 database.upsert_attempt(attempt)
@@ -159,6 +149,24 @@ def can_bear(payment: Payment, refund: Refund) -> bool:
     return (
         payment.state is PaymentState.SUCCEEDED
         and payment.refunded_minor + refund.amount_minor <= payment.amount_minor
+    )
+
+
+def reserved_change_minor(payments: Mapping[str, Payment], refund: Refund) -> int:
+    """What a refund's step changes of its payment's reservation."""
+    if refund.reason == refunds.LATE_SUCCESS:
+        return refund.amount_minor if can_bear(payments[refund.payment_id], refund) else 0
+    return -refund.amount_minor if refund.state is RefundState.FAILED else 0
+
+
+def _reserve(database: Database, payment_id: str, change_minor: int, now: datetime) -> None:
+    payment: Payment = database.rows["payment"][payment_id]
+    database.change(
+        "payment",
+        payment_id,
+        refunded_minor=payment.refunded_minor + change_minor,
+        version=payment.version + 1,
+        updated_at=now,
     )
 
 

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 import structlog
 
 from libs import crashpoints
+from libs.resilience.breaker import Breaker
 from services.account.domain.accounts import Role
+from services.gateway.clients import peers
 from services.gateway.domain import merchant, saga
 from services.gateway.domain.channel import CallbackAck
 from services.gateway.usecases import performers
@@ -130,6 +133,8 @@ class World:
             self.loop.run(self._story())
         except Exhausted as error:
             self.breaches.append(invariants.Violation("I16", "", f"{error}"))
+        except Exception as error:  # noqa: BLE001 -- what no caller expects is a finding
+            self.breaches.append(invariants.Violation("unexpected", "", _innermost(error)))
         self.chaos.counts["write fenced"] += self.database.fenced_count
         violations = self.breaches + invariants.check(self)
         subjects = dict.fromkeys(violation.subject_id for violation in violations)
@@ -155,7 +160,9 @@ class World:
         """A named crash point of the gateway itself."""
         self.chaos.crashes(current_machine(), point)
 
-    def complain(self, _: Any, level: str, event: dict[str, Any]) -> dict[str, Any]:
+    def complain(
+        self, _: Any, level: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
         """What the gateway logs as an error is a finding, unless it was a planted accident."""
         error = event.get("exc_info")
         if level == "error" and not isinstance(error, Poison):
@@ -201,7 +208,11 @@ class World:
             self.chaos.counts["channel dead for ever"] += 1
             until_s = float("inf")
             self.loop.call_later(
-                20.0, self.network.take_down, self.dead_channel, until_s, context=self.network.context
+                20.0,
+                self.network.take_down,
+                self.dead_channel,
+                until_s,
+                context=self.network.context,
             )
         gentleness_s = self.rng.choice((4.0, 8.0, 20.0))
         while self.loop.now_s < FAULTS_S:
@@ -285,6 +296,12 @@ class World:
         self.breaches += invariants.check_write(subject_id, old, new)
 
 
+def _innermost(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return repr(error)
+
+
 @contextlib.contextmanager
 def _laws(world: World) -> Iterator[None]:
     """Chance, time, crash points and logs answer to this world while it lives."""
@@ -296,7 +313,8 @@ def _laws(world: World) -> Iterator[None]:
         saga.HARD_DEADLINE_S,
         saga.PENDING_DEADLINE_S,
         crashpoints._armed,
-        performers.time,
+        vars(performers)["time"],
+        peers.breaker,
     )
     random.seed(world.seed)
     structlog.configure(
@@ -308,11 +326,17 @@ def _laws(world: World) -> Iterator[None]:
     vars(saga)["HARD_DEADLINE_S"] = vars(saga)["PENDING_DEADLINE_S"] = world.hard_deadline_s
     vars(crashpoints)["_armed"] = world.reach
     vars(performers)["time"] = SimpleNamespace(perf_counter=world.loop.time)
+    vars(peers)["breaker"] = partial(
+        Breaker,
+        consecutive_failures_max=peers.CONSECUTIVE_FAILURES_MAX,
+        open_s=peers.OPEN_S,
+        clock=SimulatedClock(world.loop),
+    )
     try:
         yield
     finally:
         sweepers.SWEEP_INTERVAL_S, pushers.IDLE_MAX_S, pushers.IDLE_S = kept[:3]
         vars(saga)["HARD_DEADLINE_S"], vars(saga)["PENDING_DEADLINE_S"] = kept[3:5]
         vars(crashpoints)["_armed"] = kept[5]
-        vars(performers)["time"] = kept[6]
+        vars(performers)["time"], vars(peers)["breaker"] = kept[6:8]
         structlog.configure(**before)

@@ -30,6 +30,6 @@ async def test_bad_tokens_and_texts_are_refused(house: House) -> None:
     error = await house.refusal(house.stub.ListItems, pb.ListItemsRequest(page_token="%%"))
     assert error.reason == "INVALID_PAGE_TOKEN"
     error = await house.refusal(house.stub.ListItems, pb.ListItemsRequest(merchant_id="a\0"))
-    assert error.reason == "INVALID_TEXT"
+    assert error.reason == "INVALID_ARGUMENT"
     error = await house.refusal(house.stub.ListItems, pb.ListItemsRequest(business_date="x"))
     assert error.reason == "INVALID_DATE"

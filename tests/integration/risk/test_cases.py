@@ -104,7 +104,7 @@ async def test_a_decision_needs_a_name_and_an_existing_case(risk: Fixture) -> No
     error = await risk.refusal(risk.stub.DecideCase, unknown)
     assert (error.kind, error.reason) == (ErrorKind.NOT_FOUND, "CASE_NOT_FOUND")
     error = await risk.refusal(risk.stub.GetCase, pb.GetCaseRequest(case_id="case_\0"))
-    assert (error.kind, error.reason) == (ErrorKind.INVALID, "BAD_TEXT")
+    assert (error.kind, error.reason) == (ErrorKind.INVALID, "INVALID_ARGUMENT")
 
 
 async def test_cases_come_oldest_first_in_pages_and_by_state(risk: Fixture) -> None:
