@@ -3,11 +3,13 @@
 PYTHON_BIN := .venv/bin/python
 SOURCES := services libs deploy tests
 PYTEST_ARGUMENTS ?=
+SEEDS ?= 2000
+FIRST ?= 1
 CRASH_ARGUMENTS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run demo test test-unit check lint format types imports protos \
-	protos-fresh bench faults overload crash lock clean
+	protos-fresh bench sim planted faults overload crash lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +54,12 @@ protos: install-dev ## generate the stubs of protos/ anew
 protos-fresh: install-dev ## fail if a stub differs from its contract, or a contract from the rules
 	@$(PYTHON_BIN) -m deploy.protos --check
 	@$(PYTHON_BIN) -m deploy.protos --lint
+
+sim: install-dev ## simulate seeded worlds of faults (SEEDS=2000, FIRST=1); a failing seed says how to replay it
+	@exec .venv/bin/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
+
+planted: install-dev ## switch known bugs on, one at a time; the simulation must catch each
+	@exec .venv/bin/python -m tests.simulation.planted
 
 bench: install-dev ## measure; writes build/bench.json
 	@exec .venv/bin/python -m tests.bench

@@ -126,9 +126,11 @@ class Coalescer(Generic[T, R]):
         self._queue_depth = _QUEUE_DEPTH.labels(name)
 
     @property
-    def waiting(self) -> int:
-        """Items that no flush has taken yet."""
-        return len(self._waiting)
+    def waited_s(self) -> float:
+        """How long the oldest item that no flush has taken yet has been waiting; 0 when there is none."""
+        if not self._waiting:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._waiting[0].since_s
 
     async def start(self) -> None:
         """Begin to flush. Once only."""

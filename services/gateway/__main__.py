@@ -86,12 +86,7 @@ class Gateway:
         self.drives = Drives()
         self.feed = feed.EventFeedServicer(pool)
         self._wire_flows(settings.callback_base_url.rstrip("/"))
-        creations = (self.payments.create, self.payouts.create)
-        self.gate = admission.Gate(
-            in_flight_max=settings.in_flight_max,
-            share_max=settings.merchant_in_flight_max or (settings.in_flight_max + 1) // 2,
-            b1_queue_length=lambda: sum(queue.waiting for queue in creations),
-        )
+        self.gate = self._wire_gate(settings)
         self.callbacks = Callbacks(
             registry=self.registry,
             store=self.store,
@@ -141,13 +136,28 @@ class Gateway:
             encode=messages.encode_payout_events,
         )
 
+    def _wire_gate(self, settings: Settings) -> admission.Gate:
+        commits, recoveries = self._commits, [flow.sweeper for flow in self._flows]
+        return admission.Gate(
+            in_flight_max=settings.in_flight_max,
+            share_max=settings.merchant_in_flight_max or (settings.in_flight_max + 1) // 2,
+            sagas_begun=lambda: len(self.drives) - sum(each.in_flight for each in recoveries),
+            commit_waited_s=lambda: max(commit.waited_s for commit in commits),
+        )
+
+    @property
+    def _flows(self) -> "Sequence[Flow[Any]]":
+        return (self.payments, self.refunds, self.payouts)
+
+    @property
+    def _commits(self) -> Sequence[Coalescer[Any, Any]]:
+        return [commit for flow in self._flows for commit in (flow.create, flow.save)]
+
     @property
     def coalescers(self) -> Sequence[Coalescer[Any, Any]]:
         """To be started before serving and stopped after it."""
-        flows: Sequence[Flow[Any]] = (self.payments, self.refunds, self.payouts)
-        commits = [commit for flow in flows for commit in (flow.create, flow.save)]
         return (
-            *commits,
+            *self._commits,
             self.risk.coalescer,
             self.router.coalescer,
             self.ledger.coalescer,

@@ -5,15 +5,18 @@
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from libs.testing import eventually
 from tests.chaos import audit, matrix, storms
 from tests.chaos.load import percentile
 from tests.chaos.matrix import Result
+from tests.chaos.scenarios import Case
 from tests.chaos.scenarios import matrix as cases_of
 from tests.chaos.world import CHANNEL_TIMEOUT_S, LEASE_S, World, running_world
 
@@ -32,23 +35,21 @@ Part = Callable[[World], Awaitable[list[Result]]]
 
 
 async def main(only: frozenset[str], *, quick: bool, worlds: int, seed: int) -> int:
+    """Returns the exit code."""
     began_s = time.monotonic()
     cases = cases_of(only, quick=quick)
-    parts: list[Part] = [
-        lambda world, share=cases[number::worlds]: matrix.run(world, share)  # type: ignore[misc]  # bound early
-        for number in range(worlds)
-    ]
-    # Storms load both cores: they come one after the other, in the first world alone.
+    plans: list[list[Part]] = [[_share(cases[number::worlds])] for number in range(worlds)]
+    # Storms load both cores, so that one world has them all, one after the other.
+    plans[0] += _storms(only, quick=quick, seed=seed)
+    plans[-1] += _oddities(only, quick=quick)
     async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(
-                _live(part, _storms(only, quick=quick, seed=seed) if not number else [])
-            )
-            for number, part in enumerate(parts)
-        ]
-    results = [result for task in tasks for result in task.result()]
+        tasks = [group.create_task(_live(plan)) for plan in plans]
+    results = [result for task in tasks for result in task.result()[0]]
+    leftovers = [sentence for task in tasks for sentence in task.result()[1]]
     print_table(results)
-    violations = sum(len(result.violations) for result in results)
+    for sentence in leftovers:
+        print(f"VIOLATION at the end: {sentence}")
+    violations = sum(len(result.violations) for result in results) + len(leftovers)
     fired = sum(result.fired for result in results)
     times_s = [result.outcome_s for result in results if result.outcome_s is not None]
     print(
@@ -59,47 +60,56 @@ async def main(only: frozenset[str], *, quick: bool, worlds: int, seed: int) -> 
     return int(violations > 0 or fired < len(results))
 
 
-async def _live(part: Part, later: Sequence[Part]) -> list[Result]:
-    """One world: its share of the matrix, then the storms, and at the very end everything again."""
+async def _live(plan: Sequence[Part]) -> tuple[list[Result], list[str]]:
+    """One world's life: the results, and what differs when everything is over."""
     async with running_world() as world:
         results: list[Result] = []
-        for run in (part, *later):
-            results += await run(world)
-        last = Result(name="everything, at the end", point="all", fired=True)
-        last.violations += await audit.audit(world)
-        return [*results, last]
+        for part in plan:
+            results += await part(world)
+        with contextlib.suppress(AssertionError):
+            await eventually(lambda: audit.clean(world), matrix.SETTLE_TIMEOUT_S)
+        return results, await audit.audit(world)
+
+
+def _share(cases: Sequence[Case]) -> Part:
+    return lambda world: matrix.run(world, cases)
+
+
+def _alone(run: Callable[[World], Awaitable[Result]]) -> Part:
+    async def part(world: World) -> list[Result]:
+        result = await run(world)
+        print(result, flush=True)
+        return [result]
+
+    return part
 
 
 def _storms(only: frozenset[str], *, quick: bool, seed: int) -> list[Part]:
     duration_s = QUICK_STORM_S if quick else storms.STORM_S
 
-    def alone(run: Callable[[World], Awaitable[Result]]) -> Part:
-        async def part(world: World) -> list[Result]:
-            result = await run(world)
-            print(result, flush=True)
-            return [result]
-
-        return part
-
-    def storm(name: str, point: str, strike: storms.Strike) -> Part:
-        return alone(
+    def storm(name: str, point: str, strike: storms.Strike) -> tuple[str, Part]:
+        return point, _alone(
             lambda world: storms.storm(world, name, point, strike, seed=seed, duration_s=duration_s)
         )
 
-    def zombie(point: str, scenario: str) -> Part:
-        return alone(lambda world: storms.zombie(world, point, scenario))
+    every = [
+        storm("postgres", "K16", storms.stop_postgres_immediately),
+        storm("redis", "K17", storms.flush_and_kill_redis),
+        *(storm(name, "random", storms.killing(name)) for name in storms.SERVICES),
+    ]
+    return [part for point, part in every[: 1 if quick else None] if not only or point in only]
+
+
+def _oddities(only: frozenset[str], *, quick: bool) -> list[Part]:
+    def zombie(point: str, scenario: str) -> tuple[str, Part]:
+        return "K14", _alone(lambda world: storms.zombie(world, point, scenario))
 
     every = [
-        *(("K14", zombie(point, scenario)) for point, scenario in ZOMBIES),
-        ("K16", storm("postgres", "K16", storms.stop_postgres_immediately)),
-        ("K17", storm("redis", "K17", storms.flush_and_kill_redis)),
-        ("K18", alone(storms.poison)),
-        ("K19", alone(storms.future_state)),
-        *(("random", storm(name, "random", storms.killing(name))) for name in storms.SERVICES),
+        *(zombie(point, scenario) for point, scenario in ZOMBIES),
+        ("K18", _alone(storms.poison)),
+        ("K19", _alone(storms.future_state)),
     ]
-    if quick:
-        every = [pair for number, pair in enumerate(every) if number in {1, 6}]
-    return [part for point, part in every if not only or point in only]
+    return [part for point, part in every[: 1 if quick else None] if not only or point in only]
 
 
 def print_table(results: Sequence[Result]) -> None:

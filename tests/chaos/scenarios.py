@@ -28,7 +28,7 @@ async def _two_channels(actor: Actor) -> None:
 
 
 async def _declining_first(actor: Actor) -> None:
-    await actor.open_channels({"soft_decline_rate": 1}, {})
+    await actor.open_channels({"soft_decline_rate": 1}, {}, {})
 
 
 async def _silent_after_charge(actor: Actor) -> None:

@@ -113,15 +113,13 @@ class Channel:
         )
         entry.payment_out_ref = order.payment_out_ref
         charge = self.book.get(order.payment_out_ref)
-        given_minor = sum(
-            other.amount_minor
-            for other in self.book.values()
-            if other.payment_out_ref == order.payment_out_ref
-            and other.state in {State.PAID, State.PENDING}
-        )
-        room_minor = charge.amount_minor - given_minor if charge else 0
-        if charge is None or charge.state is not State.PAID or entry.amount_minor > room_minor:
+        if (
+            charge is None
+            or charge.state is not State.PAID
+            or entry.amount_minor > self._room_minor(charge)
+        ):
             entry.state = State.DECLINED_HARD
+            self.book[entry.out_ref] = entry
             self._note(entry)
             return self._tell(entry)
         return self._open(entry, "REFUND")
@@ -158,7 +156,7 @@ class Channel:
             entry.qr_content = f"qr:{entry.out_ref}"
         if self._chaos.strikes("channel does not know the number yet"):
             entry.visible_at_s = self._loop.now_s + VISIBLE_WITHIN_S * self._rng.random()
-        if entry.kind == "charge":
+        if entry.kind != "payout":
             self._lie(entry)
         self.book[entry.out_ref] = entry
         self._note(entry)
@@ -180,13 +178,32 @@ class Channel:
         return State.DECLINED_HARD
 
     def _lie(self, entry: Entry) -> None:
-        if entry.state is State.PAID and self._chaos.strikes("another amount charged"):
+        is_charged = entry.kind == "charge" and entry.state is State.PAID
+        if is_charged and self._chaos.strikes("another amount charged"):
             entry.amount_minor += 1
             entry.has_lied = True
         declined = entry.state in {State.DECLINED_SOFT, State.DECLINED_HARD}
         if declined and self._chaos.strikes("declined, then paid"):
             entry.has_lied = True
-            self._later(RELAPSE_MAX_S, self._become, entry, State.PAID)
+            # At once, it races with our next step; later, it meets a payment that has moved on.
+            self._later(self._rng.choice((0.0, RELAPSE_MAX_S)), self._relapse, entry)
+
+    def _room_minor(self, charge: Entry) -> int:
+        """What can still be given back of a charge."""
+        return charge.amount_minor - sum(
+            other.amount_minor
+            for other in self.book.values()
+            if other.payment_out_ref == charge.out_ref
+            and other.state in {State.PAID, State.PENDING}
+        )
+
+    def _relapse(self, entry: Entry) -> None:
+        """What was declined happens after all."""
+        if entry.kind == "charge":
+            self._become(entry, State.PAID)
+        elif entry.amount_minor <= self._room_minor(self.book[entry.payment_out_ref]):
+            self._become(entry, State.PAID)
+            self._chaos.counts["refund paid after its decline"] += 1
 
     def _resolve(self, entry: Entry) -> None:
         """The payer has paid or not, or the bank has finished."""
@@ -230,7 +247,9 @@ class Channel:
         if entry.state is State.PAID and self._chaos.strikes("callback out of order"):
             stale = Outcome(kind=OutcomeKind.PENDING, code="STALE")
             self._send(self._write(entry, stale), self._rng.random() * 10)
-        delay_s = self._rng.random() * (20.0 if self._chaos.strikes("callback late") else 0.5)
+        delay_s = self._rng.random() * self._rng.choice((0.0, 0.02, 0.5))
+        if self._chaos.strikes("callback late"):
+            delay_s = self._rng.random() * 20.0
         if self._chaos.strikes("callback before our order"):
             delay_s = 0.0
         body = self._write(entry, self._tell(entry))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "MANUAL"})
+_FOR_A_PERSON = {"LATE_SUCCESS", "AMOUNT_MISMATCH"}
 # Where a subject may go from where its merchant was told it had ended.
 _AFTER_THE_END = {
     "SUCCEEDED": {"SUCCEEDED"},
@@ -45,6 +46,8 @@ def check_write(subject_id: str, old: Subject | None, new: Subject) -> list[Viol
         found.append(Violation("I12", subject_id, words))
     if new.version == old.version and new.epoch != old.epoch + 1:
         found.append(Violation("I13", subject_id, "taken over without a new epoch"))
+    if old.reason in _FOR_A_PERSON and new.state.value != "MANUAL":
+        found.append(Violation("I4", subject_id, f"{old.reason} was taken from its human"))
     if new.state.value not in _AFTER_THE_END.get(old.state.value, {new.state.value}):
         found.append(Violation("I5", subject_id, f"{old.state} became {new.state}"))
     return found
@@ -88,8 +91,6 @@ def _check_payment(
 
     entries = [book[attempt.out_ref] for attempt in attempts if attempt.out_ref in book]
     paid = [entry for entry in entries if entry.state is State.PAID]
-    liars = [entry for entry in entries if entry.has_lied]
-    good = [attempt for attempt in attempts if attempt.state is AttemptState.SUCCEEDED]
     told_late = _is_told(world, payment.payment_id, "payment.late_success")
     if payment.state.value not in TERMINAL or payment.next_run_at is not None:
         miss("I4", f"rests in {payment.state}, due {payment.next_run_at}")
@@ -97,28 +98,41 @@ def _check_payment(
         miss("I3", "charged twice by honest channels")
     if len(paid) > 1 and payment.state is not PaymentState.MANUAL and not told_late:
         miss("I3", f"charged twice and stands as {payment.state} before nobody")
-    if payment.state in {PaymentState.FAILED, PaymentState.CANCELED}:
-        if paid:
-            miss("I5", f"{payment.state}, but {paid[0].out_ref} is paid")
-        if any(entry.state is State.PENDING for entry in entries):
-            miss("I5", f"{payment.state}, but an order can still be paid")
-        if any(a.state not in {AttemptState.DECLINED, AttemptState.CLOSED} for a in attempts):
-            miss("I5", f"{payment.state}, but an attempt is not over")
+    booked = world.ledger.transfers.get(f"{payment.payment_id}:collect")
     if payment.state is PaymentState.SUCCEEDED:
+        good = [attempt for attempt in attempts if attempt.state is AttemptState.SUCCEEDED]
         if len(good) != 1 and not told_late:
             miss("I6", f"SUCCEEDED with {len(good)} good attempts")
-        booked = world.ledger.transfers.get(f"{payment.payment_id}:collect")
         if booked is None or booked.amount_minor != payment.amount_minor:
             miss("I6", "SUCCEEDED, but the ledger does not have it")
-    elif f"{payment.payment_id}:collect" in world.ledger.transfers:
+    elif booked is not None:
         miss("I6", f"{payment.state}, but the ledger has it as paid")
+    if payment.state in {PaymentState.FAILED, PaymentState.CANCELED}:
+        found += _check_over(payment, attempts, entries)
     if payment.state is PaymentState.MANUAL:
         is_due = world.dead_channel and payment.reason == "OUTCOME_UNKNOWN"
-        if not liars and not is_due:
+        if not is_due and not any(entry.has_lied for entry in entries):
             miss("I4", f"before a human for no reason: {payment.reason}")
     else:
         found += _compare(payment.payment_id, attempts, paid, payment.amount_minor)
     return found
+
+
+def _check_over(
+    payment: Payment, attempts: tuple[Attempt, ...], entries: list[Entry]
+) -> list[Violation]:
+    """I5: what is told to have failed has moved no money, and never will."""
+    found = [
+        f"{payment.state}, but {entry.out_ref} is {entry.state.value}"
+        for entry in entries
+        if entry.state in {State.PAID, State.PENDING}
+    ]
+    found += [
+        f"{payment.state}, but attempt {attempt.number} is {attempt.state}"
+        for attempt in attempts
+        if attempt.state not in {AttemptState.DECLINED, AttemptState.CLOSED}
+    ]
+    return [Violation("I5", payment.payment_id, words) for words in found]
 
 
 def _check_refund(
@@ -134,7 +148,8 @@ def _check_refund(
     is_booked = f"{refund.refund_id}:refund" in world.ledger.transfers
     if (refund.state is RefundState.SUCCEEDED) is not is_booked:
         found.append(Violation("I6", refund.refund_id, f"{refund.state}, booked: {is_booked}"))
-    if refund.state is RefundState.MANUAL and not world.dead_channel:
+    has_lied = entry is not None and entry.has_lied
+    if refund.state is RefundState.MANUAL and not (world.dead_channel or has_lied):
         found.append(Violation("I4", refund.refund_id, f"before a human: {refund.reason}"))
     if refund.state is not RefundState.MANUAL:
         paid = [entry] if is_paid and entry else []
@@ -208,11 +223,14 @@ def _check_strangers(world: "World", book: dict[str, Entry]) -> list[Violation]:
         if minor > book[out_ref].amount_minor
     ]
     for payment in world.database.rows["payment"].values():
-        reserved_minor = sum(
-            refund.amount_minor
+        refunds = [
+            refund
             for refund in world.database.rows["refund"].values()
             if refund.payment_id == payment.payment_id and refund.state is not RefundState.FAILED
-        )
+        ]
+        reserved_minor = sum(refund.amount_minor for refund in refunds)
+        if any(refund.reason == "LATE_SUCCESS" for refund in refunds):
+            continue
         if reserved_minor != payment.refunded_minor or reserved_minor > payment.amount_minor:
             words = f"{payment.refunded_minor} noted, {reserved_minor} given back"
             found.append(Violation("I9", payment.payment_id, words))

@@ -220,10 +220,7 @@ def the_amount_of_a_success_is_not_checked(patch: Patch) -> None:
 
 @bug
 def a_late_success_is_ignored(patch: Patch) -> None:
-    async def signal(self: Callbacks, attempt: Attempt, callback: Callback) -> Signal:
-        return Answered(outcome=callback.outcome, attempt_number=attempt.number)
-
-    patch(Callbacks, "_payment_signal", signal)
+    patch(payments, "_answered_earlier", lambda payment, signal, now: None)
 
 
 @bug

@@ -112,8 +112,6 @@ def decide(
     match signal:
         case Answered():
             return _answered(payment, attempt, signal, now)
-        case saga.LateSuccess():
-            return _late_success(payment, signal.attempt, now)
         case saga.Due():
             return _due(payment, attempt, now)
         case saga.CancelRequested():
@@ -138,8 +136,10 @@ def decide(
 def _answered(
     payment: Payment, attempt: Attempt | None, signal: Answered, now: datetime
 ) -> PaymentStep | None:
-    if attempt is None or signal.attempt_number != attempt.number:
+    if attempt is None:
         return None
+    if signal.attempt_number != attempt.number:
+        return _answered_earlier(payment, signal, now)
     outcome = signal.outcome
     if outcome.kind is OutcomeKind.SUCCEEDED:
         is_known = attempt.state is saga.AttemptState.SUCCEEDED
@@ -181,6 +181,15 @@ def _paid(
         return _ended(payment, attempt, PaymentState.MANUAL, "LATE_SUCCESS", now)
     paid = replace(payment, succeeded_at=outcome.paid_at or now)
     return _ended(paid, attempt, PaymentState.SUCCEEDED, "", now)
+
+
+def _answered_earlier(payment: Payment, signal: Answered, now: datetime) -> PaymentStep | None:
+    """A word on an attempt that had its definite one: only "paid after all" is news."""
+    attempt = signal.attempt
+    is_paid = signal.outcome.kind is OutcomeKind.SUCCEEDED
+    if attempt is None or not is_paid or attempt.state is saga.AttemptState.SUCCEEDED:
+        return None
+    return _late_success(payment, saga.record(attempt, signal, now), now)
 
 
 def _late_success(payment: Payment, attempt: Attempt, now: datetime) -> PaymentStep:

@@ -118,6 +118,9 @@ def _due(payout: Payout, attempt: Attempt | None, now: datetime) -> PayoutStep:
 def _answered(
     payout: Payout, attempt: Attempt, signal: Answered, now: datetime
 ) -> PayoutStep | None:
+    if payout.reason in _FOR_A_PERSON:
+        # No word of the channel settles what a person must square.
+        return None
     outcome = signal.outcome
     told = saga.record(attempt, signal, now)
     match outcome.kind:
@@ -129,7 +132,7 @@ def _answered(
                 # Its hold has been released meanwhile: only a person can square that.
                 return _ended(done, told, PayoutState.MANUAL, LATE_SUCCESS, now)
             return _ended(done, told, PayoutState.SUCCEEDED, "", now)
-        case _ if payout.state is PayoutState.FAILED or payout.reason in _FOR_A_PERSON:
+        case _ if payout.state is PayoutState.FAILED:
             return None
         case OutcomeKind.DECLINED_SOFT | OutcomeKind.DECLINED_HARD | OutcomeKind.CLOSED:
             if attempt.state is saga.AttemptState.UNKNOWN and signal.latency_ms is not None:

@@ -84,6 +84,9 @@ def decide(
 def _answered(
     refund: Refund, attempt: Attempt, signal: Answered, now: datetime
 ) -> RefundStep | None:
+    if refund.reason in _FOR_A_PERSON:
+        # No word of the channel settles what a person must square.
+        return None
     outcome = signal.outcome
     told = saga.record(attempt, signal, now)
     match outcome.kind:
@@ -95,7 +98,7 @@ def _answered(
                 # Its amount has been given back meanwhile: only a person can square that.
                 return _ended(done, told, RefundState.MANUAL, LATE_SUCCESS, now)
             return _ended(done, told, RefundState.SUCCEEDED, "", now)
-        case _ if refund.state is RefundState.FAILED or refund.reason in _FOR_A_PERSON:
+        case _ if refund.state is RefundState.FAILED:
             return None
         case OutcomeKind.DECLINED_HARD | OutcomeKind.DECLINED_SOFT | OutcomeKind.CLOSED:
             if attempt.state is saga.AttemptState.UNKNOWN and signal.latency_ms is not None:

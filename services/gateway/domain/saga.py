@@ -69,13 +69,8 @@ class Answered(Signal):
     attempt_number: int
     latency_ms: int | None = None
     """How long the order took to be answered; None for queries and callbacks."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LateSuccess(Signal):
-    """A channel says "paid" of an earlier attempt, of which it had said that it never would be."""
-
-    attempt: Attempt
+    attempt: Attempt | None = None
+    """The attempt as the teller knew it; needed where it may be an earlier one by the time this is decided."""
 
 
 class Due(Signal):

@@ -14,7 +14,6 @@ from typing import Final
 import prometheus_client
 from typing_extensions import override
 
-from libs import batching
 from libs.errors import Overloaded
 from libs.rpc.interceptors import Behaviour, Context, HandlerInterceptor
 from services.gateway.handlers import auth
@@ -25,8 +24,8 @@ METHODS: Final = frozenset(
 # An event loop that wakes this late serves everybody late: its backlog must not grow.
 LAG_MAX_S: Final = 0.5
 LAG_PROBE_INTERVAL_S: Final = 0.1
-# More than one group commit full waits for B1: a newcomer would wait for two.
-B1_QUEUE_MAX: Final = batching.ITEMS_MAX
+# A group commit takes milliseconds. One that is waited for this long means a database, or a machine, at its limit.
+COMMIT_WAIT_MAX_S: Final = 0.5
 RETRY_AFTER_S: Final = 1.0
 
 rejected: Final = prometheus_client.Counter(
@@ -38,20 +37,26 @@ in_flight: Final = prometheus_client.Gauge(
 
 
 class Gate:
-    """Counts the calls under way, all together and of each merchant. One event loop only."""
+    """Counts what is under way, all together and the calls of each merchant. One event loop only."""
 
     def __init__(
         self,
         *,
         in_flight_max: int,
         share_max: int,
-        b1_queue_length: Callable[[], int] = lambda: 0,
+        sagas_begun: Callable[[], int] = lambda: 0,
+        commit_waited_s: Callable[[], float] = lambda: 0.0,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`share_max` is what one merchant may have of `in_flight_max`."""
+        """`share_max` is what one merchant may have of `in_flight_max`.
+
+        `sagas_begun` counts those that calls have begun and that are still driven: a saga outlives the call whose
+        caller has given up. `commit_waited_s` is how long the oldest step has been waiting to be written.
+        """
         self._in_flight_max = in_flight_max
         self._share_max = share_max
-        self._b1_queue_length = b1_queue_length
+        self._sagas_begun = sagas_begun
+        self._commit_waited_s = commit_waited_s
         self._clock_s = clock_s
         self._in_flight = 0
         self._of_merchant: Counter[str] = Counter()
@@ -60,12 +65,12 @@ class Gate:
     @contextmanager
     def place(self) -> Iterator[None]:
         """A place among all calls, for the length of the block. Raises Overloaded."""
-        if self._in_flight >= self._in_flight_max:
+        if max(self._in_flight, self._sagas_begun()) >= self._in_flight_max:
             raise _refusal("in_flight")
         if self._lag_s > LAG_MAX_S:
             raise _refusal("event_loop_lag")
-        if self._b1_queue_length() > B1_QUEUE_MAX:
-            raise _refusal("b1_queue")
+        if self._commit_waited_s() > COMMIT_WAIT_MAX_S:
+            raise _refusal("commit_wait")
         self._in_flight += 1
         in_flight.set(self._in_flight)
         try:

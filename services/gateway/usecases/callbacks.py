@@ -6,11 +6,10 @@ import prometheus_client
 
 from libs import crashpoints
 from libs.clock import Clock
-from services.gateway.domain import saga
-from services.gateway.domain.channel import Callback, CallbackAck, CallbackRejected, OutcomeKind
+from services.gateway.domain.channel import Callback, CallbackAck, CallbackRejected
 from services.gateway.domain.payment import Payment
 from services.gateway.domain.refund import Refund
-from services.gateway.domain.saga import Answered, Attempt, AttemptState
+from services.gateway.domain.saga import Answered
 from services.gateway.store.registry import Registry
 from services.gateway.store.sagas import SagaStore
 from services.gateway.usecases.driver import Driver, Drives
@@ -70,28 +69,17 @@ class Callbacks:
         attempt = await self._store.find_attempt(channel_id, callback.out_ref)
         if attempt is None:
             return "UNKNOWN_ORDER"
+        signal = Answered(outcome=callback.outcome, attempt_number=attempt.number, attempt=attempt)
         if callback.kind == "refund":
-            signal = Answered(outcome=callback.outcome, attempt_number=attempt.number)
             refund_step = await self._refunds.note(attempt.subject_id, signal)
             if refund_step is not None:
                 self._drives.start(self._refunds.drive(refund_step))
         else:
-            payment_signal = await self._payment_signal(attempt, callback)
-            payment_step = await self._payments.note(attempt.subject_id, payment_signal)
+            payment_step = await self._payments.note(attempt.subject_id, signal)
             if payment_step is not None:
                 # The channel wants its answer soon; what follows, such as another channel, goes on by itself.
                 self._drives.start(self._payments.drive(payment_step))
         return "APPLIED"
-
-    async def _payment_signal(self, attempt: Attempt, callback: Callback) -> saga.Signal:
-        answered = Answered(outcome=callback.outcome, attempt_number=attempt.number)
-        if callback.outcome.kind is not OutcomeKind.SUCCEEDED:
-            return answered
-        latest = await self._store.attempts_of(attempt.subject_id)
-        is_earlier = latest[-1].number != attempt.number
-        if is_earlier and attempt.state is not AttemptState.SUCCEEDED:
-            return saga.LateSuccess(attempt=saga.record(attempt, answered, self._clock.now()))
-        return answered
 
     async def _settle(
         self, inbox_id: int, channel_id: str, event_id: str, out_ref: str, result: str

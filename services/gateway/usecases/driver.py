@@ -158,6 +158,10 @@ class Drives:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    def __len__(self) -> int:
+        """How many are under way."""
+        return len(self._tasks)
+
     def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Runs on without the caller's deadline."""
         with deadline.detached():

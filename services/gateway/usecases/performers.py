@@ -147,12 +147,14 @@ async def _order(channels: Channels, attempt: Attempt, call: Call) -> Signal:
     latency_ms = int((time.perf_counter() - started_s) * 1000)
     if outcome.kind is OutcomeKind.UNKNOWN:
         crashpoints.reach("K8")
-    return Answered(outcome=outcome, attempt_number=attempt.number, latency_ms=latency_ms)
+    return Answered(
+        outcome=outcome, attempt_number=attempt.number, latency_ms=latency_ms, attempt=attempt
+    )
 
 
 async def _ask(channels: Channels, attempt: Attempt, call: Call) -> Signal:
     outcome = await _outcome(channels, attempt, call, if_unsendable=OutcomeKind.UNKNOWN)
-    return Answered(outcome=outcome, attempt_number=attempt.number)
+    return Answered(outcome=outcome, attempt_number=attempt.number, attempt=attempt)
 
 
 async def _outcome(

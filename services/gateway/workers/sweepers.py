@@ -56,6 +56,11 @@ class Sweeper(Generic[S]):
         self._clock = clock
         self._in_flight = 0
 
+    @property
+    def in_flight(self) -> int:
+        """Rows this sweeper has taken up and not finished."""
+        return self._in_flight
+
     async def run(self) -> None:
         """Background loop."""
         while True:

@@ -255,3 +255,24 @@ def test_after_a_pause_the_load_is_forgotten() -> None:
     assert controller.linger_s(now_s + 1.0) == 0
     controller.observe(1, now_s + 1.0)
     assert controller.linger_s(now_s + 1.0) == 0
+
+
+async def test_how_long_the_oldest_item_has_waited_is_told() -> None:
+    release = asyncio.Event()
+
+    async def flush(items: list[int]) -> Sequence[int | BaseException]:
+        await release.wait()
+        return items
+
+    async with Coalescer(flush, name="t", linger_max_s=0) as coalescer:
+        assert coalescer.waited_s == 0
+        first = asyncio.create_task(coalescer.submit(1))
+        await settle()
+        # What is being flushed waits no more.
+        assert coalescer.waited_s == 0
+        second = asyncio.create_task(coalescer.submit(2))
+        await asyncio.sleep(0.05)
+        assert coalescer.waited_s >= 0.04
+        release.set()
+        assert [await first, await second] == [1, 2]
+        assert coalescer.waited_s == 0

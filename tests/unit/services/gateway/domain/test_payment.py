@@ -41,9 +41,11 @@ def opened(*plan: str, risk: str = "ALLOW") -> payments.PaymentStep:
     return payments.open_payment(DRAFT, Verdicts(risk=risk, case_id="case_1", plan=plan), NOW)
 
 
-def answered(kind: OutcomeKind, number: int = 1, **details: object) -> Answered:
+def answered(
+    kind: OutcomeKind, number: int = 1, attempt: Attempt | None = None, **details: object
+) -> Answered:
     outcome = Outcome(kind=kind, **details)  # type: ignore[arg-type]  # test helper
-    return Answered(outcome=outcome, attempt_number=number, latency_ms=5)
+    return Answered(outcome=outcome, attempt_number=number, latency_ms=5, attempt=attempt)
 
 
 def test_the_intent_names_its_first_attempt_before_any_channel_hears_of_it() -> None:
@@ -270,12 +272,28 @@ def test_a_person_who_looks_at_a_late_success_is_not_overruled_by_hearing_it_aga
     assert again is None
 
 
+def test_a_success_that_was_overtaken_by_the_next_attempt_goes_before_a_person() -> None:
+    step = opened("a", "b")
+    moved = payments.decide(step.subject, step.attempt, answered(OutcomeKind.DECLINED_SOFT), NOW)
+    assert moved is not None
+    # Whoever heard this word of the first attempt had read the row before it moved on.
+    overtaken = answered(OutcomeKind.SUCCEEDED, attempt=step.attempt)
+
+    late = payments.decide(moved.subject, moved.attempt, overtaken, NOW)
+
+    assert late is not None
+    assert (late.subject.state, late.subject.reason) == (PaymentState.MANUAL, "LATE_SUCCESS")
+    assert late.attempts[-1].state is AttemptState.SUCCEEDED
+
+
 def test_a_second_success_while_a_person_looks_is_told_but_settles_nothing() -> None:
     step = opened("a", "b")
     moved = payments.decide(step.subject, step.attempt, answered(OutcomeKind.DECLINED_SOFT), NOW)
     assert moved is not None
     first, second = moved.attempts
-    late = payments.decide(moved.subject, second, saga.LateSuccess(attempt=first), NOW)
+    late = payments.decide(
+        moved.subject, second, answered(OutcomeKind.SUCCEEDED, attempt=first), NOW
+    )
     assert late is not None
 
     both = payments.decide(late.subject, second, answered(OutcomeKind.SUCCEEDED, number=2), NOW)

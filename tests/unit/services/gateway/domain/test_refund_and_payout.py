@@ -203,3 +203,12 @@ def test_a_refund_that_succeeds_after_it_had_failed_goes_before_a_person() -> No
     )
 
     assert (subject.state, subject.reason) == (RefundState.MANUAL, "LATE_SUCCESS")
+
+
+def test_a_refund_before_a_person_is_not_settled_by_the_channel_repeating_itself() -> None:
+    late = answered(OutcomeKind.SUCCEEDED, None)
+    subject, _ = refund_after(
+        (answered(OutcomeKind.DECLINED_HARD), NOW), (late, LATER), (late, LATER)
+    )
+
+    assert (subject.state, subject.reason) == (RefundState.MANUAL, "LATE_SUCCESS")

@@ -49,13 +49,24 @@ def test_one_merchant_cannot_take_the_places_of_all() -> None:
         pass
 
 
-def test_a_full_commit_queue_closes_the_gate() -> None:
-    queue = admission.B1_QUEUE_MAX + 1
-    gate = Gate(in_flight_max=1, share_max=1, b1_queue_length=lambda: queue)
+def test_a_saga_keeps_its_place_when_its_caller_has_given_up() -> None:
+    sagas = 2
+    gate = Gate(in_flight_max=2, share_max=2, sagas_begun=lambda: sagas)
     with pytest.raises(Overloaded) as error, gate.place():
         pass
-    assert error.value.metadata == {"limit": "b1_queue"}
-    queue -= 1
+    assert error.value.metadata == {"limit": "in_flight"}
+    sagas = 1
+    with gate.place():
+        pass
+
+
+def test_commits_that_are_waited_for_too_long_close_the_gate() -> None:
+    waited_s = admission.COMMIT_WAIT_MAX_S * 2
+    gate = Gate(in_flight_max=1, share_max=1, commit_waited_s=lambda: waited_s)
+    with pytest.raises(Overloaded) as error, gate.place():
+        pass
+    assert error.value.metadata == {"limit": "commit_wait"}
+    waited_s = 0.0
     with gate.place():
         pass
 
