@@ -83,13 +83,13 @@ class Chaos:
         self.counts[kind] += 1
         return True
 
-    def crashes(self, machine: Machine | None, point: str) -> bool:
+    def crashes(self, machine: Machine | None, point: str, *, weight: float = 1.0) -> bool:
         """Whether this machine dies at this point."""
         if (
             not self.is_on
             or machine is None
             or not machine.is_alive
-            or self.rng.random() >= self._crash_chance
+            or self.rng.random() >= self._crash_chance * weight
         ):
             return False
         self.counts[f"crash at {point}"] += 1

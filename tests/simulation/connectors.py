@@ -28,6 +28,8 @@ from tests.simulation.channels import TURNED_AWAY, Channel
 from tests.simulation.network import LinkLost, LinkRefused, Network
 
 CHANNEL_TIMEOUT_S = 5.0
+# So few calls a world would hardly ever open a breaker that waits for five failures in a row.
+BREAKER_FAILURES_MAX = 2
 
 
 class Poison(Exception):
@@ -117,6 +119,7 @@ class SimulatedChannels:
                 SimulatedConnector(channel, network, strikes),
                 Breaker(
                     channel_id,
+                    consecutive_failures_max=BREAKER_FAILURES_MAX,
                     slow_call_s=directory.SLOW_CALL_S,
                     open_s=directory.BREAKER_OPEN_S,
                     clock=clock,

@@ -44,6 +44,9 @@ def check_write(subject_id: str, old: Subject | None, new: Subject) -> list[Viol
     if new.version < old.version or new.epoch < old.epoch:
         words = f"v{old.version} e{old.epoch} became v{new.version} e{new.epoch}"
         found.append(Violation("I12", subject_id, words))
+    if isinstance(new, Payment) and new.refunded_minor > new.amount_minor:
+        words = f"{new.refunded_minor} reserved of {new.amount_minor}"
+        found.append(Violation("I9", subject_id, words))
     if new.version == old.version and new.epoch != old.epoch + 1:
         found.append(Violation("I13", subject_id, "taken over without a new epoch"))
     if old.reason in _FOR_A_PERSON and new.state.value != "MANUAL":

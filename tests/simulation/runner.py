@@ -12,7 +12,7 @@ from tests.simulation.world import Report
 
 TWICE_EACH = 100
 # Points at which a machine must have died at least once in a run of SEEDS_FULL seeds.
-SEEDS_FULL = 500
+SEEDS_FULL = 1_000
 CRASHES = tuple(
     f"crash at {point}"
     for point in (
@@ -38,6 +38,7 @@ CRASHES = tuple(
         "receive done",
         "settle unsent",
         "settle done",
+        *(f"K{number}" for number in (2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15)),
     )
 )
 SOMETIMES = (*chaos.RATES, *chaos.ACTIONS, *chaos.OCCURRENCES, *CRASHES)
