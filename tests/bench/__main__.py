@@ -120,11 +120,13 @@ async def measure_payments(
             return response.payment.state == payment_pb2.Payment.STATE_SUCCEEDED
 
         await closed_loop(call, in_flight=IN_FLIGHT, duration_s=WARM_UP_S)
-        everyone = {**pids, "load generator": os.getpid()}
-        before = {name: cpu_s(pid) for name, pid in everyone.items()}
+        before = cpu_by_process(pids)
         peak = await closed_loop(call, in_flight=IN_FLIGHT, duration_s=DURATION_S)
         done = peak.calls - peak.errors
-        cpu_ms = {name: (cpu_s(pid) - before[name]) * 1000 / done for name, pid in everyone.items()}
+        cpu_ms = {
+            name: (spent_s - before[name]) * 1000 / done
+            for name, spent_s in cpu_by_process(pids).items()
+        }
         await asyncio.sleep(2)
         steady = await open_loop(call, rate=peak.rate * OPEN_LOOP_SHARE, duration_s=DURATION_S)
         return peak, steady, cpu_ms
