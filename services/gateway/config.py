@@ -19,7 +19,7 @@ class Settings(ServiceSettings):
     """Fernet keys that seal channel credentials, newest first, comma-separated."""
     channel_timeout_s: float = Field(default=5.0, gt=0, le=5)
     db_pool_size: int = Field(default=16, ge=4)
-    in_flight_max: int = Field(default=512, ge=1)
+    in_flight_max: int = Field(default=192, ge=1)
     """Calls that begin new work and may be under way at once; beyond it they are refused."""
     merchant_in_flight_max: int = Field(default=0, ge=0)
     """What one merchant may have of them; 0 is half."""
