@@ -38,7 +38,7 @@ ENDED = frozenset(
 # Why an order is being closed at its channel decides where the payment goes once it is.
 CLOSE_CANCELED = "CANCELED_BY_MERCHANT"
 CLOSE_EXPIRED = "EXPIRED"
-CLOSE_UNKNOWN = "OUTCOME_UNKNOWN"
+CLOSE_UNKNOWN = saga.OUTCOME_UNKNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

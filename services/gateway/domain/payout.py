@@ -23,7 +23,6 @@ class PayoutState(enum.StrEnum):
     MANUAL = "MANUAL"
 
 
-ENDED = frozenset({PayoutState.SUCCEEDED, PayoutState.FAILED, PayoutState.MANUAL})
 LATE_SUCCESS = "LATE_SUCCESS"
 _FOR_A_PERSON = frozenset({LATE_SUCCESS, "AMOUNT_MISMATCH"})
 

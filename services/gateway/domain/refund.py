@@ -24,7 +24,6 @@ class RefundState(enum.StrEnum):
     MANUAL = "MANUAL"
 
 
-ENDED = frozenset({RefundState.SUCCEEDED, RefundState.FAILED, RefundState.MANUAL})
 LATE_SUCCESS = "LATE_SUCCESS"
 _FOR_A_PERSON = frozenset({LATE_SUCCESS, "AMOUNT_MISMATCH"})
 
