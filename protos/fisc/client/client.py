@@ -37,7 +37,14 @@ MethodName: TypeAlias = Literal[
 ]
 RoutingName: TypeAlias = Literal["CHEAPEST", "MOST_SUCCESSFUL", "FASTEST", "BALANCED"]
 PaymentStateName: TypeAlias = Literal[
-    "PROCESSING", "PENDING", "REQUIRES_REVIEW", "SUCCEEDED", "FAILED", "CANCELED", "MANUAL"
+    "PROCESSING",
+    "PENDING",
+    "REQUIRES_REVIEW",
+    "AUTHORIZED",
+    "SUCCEEDED",
+    "FAILED",
+    "CANCELED",
+    "MANUAL",
 ]
 
 Request = TypeVar("Request")
@@ -107,9 +114,10 @@ class FiscClient:
         routing: RoutingName = "BALANCED",
         channel_ids: Sequence[str] = (),
         expires_in_s: int = 0,
+        capture_later: bool = False,
         timeout_s: float | None = None,
     ) -> payment_pb2.Payment:
-        """Take a payment; idempotent by request_id.
+        """Take a payment; idempotent by request_id. `capture_later` only reserves the money: AUTHORIZED.
 
         Returns it as it stands: ended, or PENDING with a `next_action` for the payer, or still
         PROCESSING when the channel takes longer than the deadline. `payer_token` is a token, never
@@ -124,6 +132,11 @@ class FiscClient:
             routing=_routing(routing),
             channel_ids=channel_ids,
             expires_in_s=expires_in_s,
+            capture_method=(
+                payment_pb2.CAPTURE_METHOD_MANUAL
+                if capture_later
+                else payment_pb2.CAPTURE_METHOD_AUTOMATIC
+            ),
         )
         payer = payment_pb2.Payer(
             customer_id=customer_id,
@@ -154,6 +167,47 @@ class FiscClient:
             request_id=request_id or new_request_id(), payment_id=payment_id
         )
         return (await self._call(self._stub.CancelPayment, request, timeout_s)).payment
+
+    async def capture_payment(
+        self,
+        payment_id: str,
+        *,
+        amount: Amount | None = None,
+        is_final: bool = False,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+    ) -> payment_pb2.Capture:
+        """Take all that is left of an authorised payment, or `amount` of it; idempotent by request_id.
+
+        `is_final` releases what it leaves. Raises NotFound, and Rejected (PAYMENT_NOT_AUTHORIZED,
+        CAPTURE_EXCEEDS_AUTHORIZATION).
+        """
+        request = payment_pb2.CapturePaymentRequest(
+            request_id=request_id or new_request_id(),
+            payment_id=payment_id,
+            amount=None if amount is None else _money(amount),
+            is_final=is_final,
+        )
+        return (await self._call(self._stub.CapturePayment, request, timeout_s)).capture
+
+    async def void_payment(
+        self, payment_id: str, *, request_id: str | None = None, timeout_s: float | None = None
+    ) -> payment_pb2.Payment:
+        """Release what an authorised payment has reserved and no capture took; idempotent.
+
+        Raises NotFound, Rejected (PAYMENT_NOT_AUTHORIZED), and Conflict (CAPTURE_IN_FLIGHT).
+        """
+        request = payment_pb2.VoidPaymentRequest(
+            request_id=request_id or new_request_id(), payment_id=payment_id
+        )
+        return (await self._call(self._stub.VoidPayment, request, timeout_s)).payment
+
+    async def get_capture(
+        self, capture_id: str, *, timeout_s: float | None = None
+    ) -> payment_pb2.Capture:
+        """Return a capture. Raises NotFound."""
+        request = payment_pb2.GetCaptureRequest(capture_id=capture_id)
+        return (await self._call(self._stub.GetCapture, request, timeout_s)).capture
 
     def list_payments(
         self,
@@ -249,6 +303,20 @@ class FiscClient:
         """Return a refund. Raises NotFound."""
         request = payment_pb2.GetRefundRequest(refund_id=refund_id)
         return (await self._call(self._stub.GetRefund, request, timeout_s)).refund
+
+    def list_captures(
+        self, *, payment_id: str = "", page_size: int = PAGE_SIZE, timeout_s: float | None = None
+    ) -> AsyncIterator[payment_pb2.Capture]:
+        """Every capture, of one payment or of all, newest first; timeout_s is for one page."""
+
+        async def fetch(page_token: str) -> tuple[Sequence[payment_pb2.Capture], str]:
+            request = payment_pb2.ListCapturesRequest(
+                page_size=page_size, page_token=page_token, payment_id=payment_id
+            )
+            page = await self._call(self._stub.ListCaptures, request, timeout_s)
+            return page.captures, page.next_page_token
+
+        return _pages(fetch)
 
     def list_refunds(
         self, *, payment_id: str = "", page_size: int = PAGE_SIZE, timeout_s: float | None = None

@@ -30,11 +30,13 @@ class _ItemKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ItemKind.Val
     ITEM_KIND_UNSPECIFIED: _ItemKind.ValueType  # 0
     """Not set."""
     ITEM_KIND_PAYMENT: _ItemKind.ValueType  # 1
-    """A succeeded payment."""
+    """A succeeded payment, or one capture of an authorised payment."""
     ITEM_KIND_REFUND: _ItemKind.ValueType  # 2
     """A succeeded refund."""
     ITEM_KIND_PAYOUT: _ItemKind.ValueType  # 3
     """A succeeded payout."""
+    ITEM_KIND_PAYOUT_RETURN: _ItemKind.ValueType  # 4
+    """A payout that the payee's bank sent back (退票)."""
 
 class ItemKind(_ItemKind, metaclass=_ItemKindEnumTypeWrapper):
     """ItemKind is what a clearing item is about."""
@@ -42,11 +44,13 @@ class ItemKind(_ItemKind, metaclass=_ItemKindEnumTypeWrapper):
 ITEM_KIND_UNSPECIFIED: ItemKind.ValueType  # 0
 """Not set."""
 ITEM_KIND_PAYMENT: ItemKind.ValueType  # 1
-"""A succeeded payment."""
+"""A succeeded payment, or one capture of an authorised payment."""
 ITEM_KIND_REFUND: ItemKind.ValueType  # 2
 """A succeeded refund."""
 ITEM_KIND_PAYOUT: ItemKind.ValueType  # 3
 """A succeeded payout."""
+ITEM_KIND_PAYOUT_RETURN: ItemKind.ValueType  # 4
+"""A payout that the payee's bank sent back (退票)."""
 Global___ItemKind: _TypeAlias = ItemKind  # noqa: Y015
 
 class _DifferenceKind:
@@ -290,8 +294,10 @@ class Item(_message.Message):
     MATCH_STATE_FIELD_NUMBER: _builtins.int
     BATCH_ID_FIELD_NUMBER: _builtins.int
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    SETTLES_FIELD_NUMBER: _builtins.int
     subject_id: _builtins.str
-    """The payment, refund or payout id."""
+    """The payment, capture, refund or payout id; of a late success the attempt's, of a payout's return "<payout>:return"."""
     kind: Global___ItemKind.ValueType
     """What it is."""
     merchant_id: _builtins.str
@@ -310,6 +316,10 @@ class Item(_message.Message):
     """Whether the channel agrees."""
     batch_id: _builtins.str
     """The settlement batch it is in; empty if none yet."""
+    payment_id: _builtins.str
+    """The payment it is about; empty for payouts and returns."""
+    settles: _builtins.bool
+    """False for a late success and what gives it back: matched like all others, but no part of what the merchant is owed."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """How much, positive."""
@@ -333,10 +343,12 @@ class Item(_message.Message):
         match_state: Global___Item.MatchState.ValueType = ...,
         batch_id: _builtins.str = ...,
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
+        payment_id: _builtins.str = ...,
+        settles: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "occurred_at", b"occurred_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "batch_id", b"batch_id", "business_date", b"business_date", "channel_id", b"channel_id", "kind", b"kind", "match_state", b"match_state", "merchant_fee_minor", b"merchant_fee_minor", "merchant_id", b"merchant_id", "occurred_at", b"occurred_at", "out_ref", b"out_ref", "provider_ref", b"provider_ref", "subject_id", b"subject_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "batch_id", b"batch_id", "business_date", b"business_date", "channel_id", b"channel_id", "kind", b"kind", "match_state", b"match_state", "merchant_fee_minor", b"merchant_fee_minor", "merchant_id", b"merchant_id", "occurred_at", b"occurred_at", "out_ref", b"out_ref", "payment_id", b"payment_id", "provider_ref", b"provider_ref", "settles", b"settles", "subject_id", b"subject_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -475,6 +487,8 @@ class DayReport(_message.Message):
     BATCHES_FIELD_NUMBER: _builtins.int
     VOUCHERS_COUNT_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
+    PAYOUT_RETURNS_COUNT_FIELD_NUMBER: _builtins.int
+    LATE_SUCCESSES_COUNT_FIELD_NUMBER: _builtins.int
     business_date: _builtins.str
     """The day, YYYY-MM-DD."""
     payments_count: _builtins.int
@@ -493,6 +507,10 @@ class DayReport(_message.Message):
     """Vouchers of this day."""
     closed: _builtins.bool
     """True once every channel's bill is in (or empty) and the day is settled."""
+    payout_returns_count: _builtins.int
+    """Payouts sent back."""
+    late_successes_count: _builtins.int
+    """Payments that a channel took after they had ended otherwise; not among the payments above."""
     @_builtins.property
     def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelReport]:
         """By channel and currency."""
@@ -515,10 +533,12 @@ class DayReport(_message.Message):
         batches: _abc.Iterable[Global___Batch] | None = ...,
         vouchers_count: _builtins.int = ...,
         closed: _builtins.bool = ...,
+        payout_returns_count: _builtins.int = ...,
+        late_successes_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "business_date", b"business_date", "channels", b"channels", "closed", b"closed", "differences_count", b"differences_count", "differences_open_count", b"differences_open_count", "matched_count", b"matched_count", "payments_count", b"payments_count", "payouts_count", b"payouts_count", "refunds_count", b"refunds_count", "vouchers_count", b"vouchers_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "business_date", b"business_date", "channels", b"channels", "closed", b"closed", "differences_count", b"differences_count", "differences_open_count", b"differences_open_count", "late_successes_count", b"late_successes_count", "matched_count", b"matched_count", "payments_count", b"payments_count", "payout_returns_count", b"payout_returns_count", "payouts_count", b"payouts_count", "refunds_count", b"refunds_count", "vouchers_count", b"vouchers_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -997,6 +1017,14 @@ class Batch(_message.Message):
         """Computed; waits for its settlement day or its booking."""
         STATE_SETTLED: Batch._State.ValueType  # 2
         """Booked in the ledger: pending has become available."""
+        STATE_POSTING: Batch._State.ValueType  # 3
+        """On its way to the ledger, or the ledger's answer is not known; it is asked again."""
+        STATE_REFUSED: Batch._State.ValueType  # 4
+        """Refused by the ledger for a reason that can pass by itself; tried again."""
+        STATE_MANUAL: Batch._State.ValueType  # 5
+        """Refused by the ledger, and waiting will not help: DecideBatch."""
+        STATE_CANCELED: Batch._State.ValueType  # 6
+        """Canceled; its items go into another batch."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """State is where a batch stands."""
@@ -1007,6 +1035,14 @@ class Batch(_message.Message):
     """Computed; waits for its settlement day or its booking."""
     STATE_SETTLED: Batch.State.ValueType  # 2
     """Booked in the ledger: pending has become available."""
+    STATE_POSTING: Batch.State.ValueType  # 3
+    """On its way to the ledger, or the ledger's answer is not known; it is asked again."""
+    STATE_REFUSED: Batch.State.ValueType  # 4
+    """Refused by the ledger for a reason that can pass by itself; tried again."""
+    STATE_MANUAL: Batch.State.ValueType  # 5
+    """Refused by the ledger, and waiting will not help: DecideBatch."""
+    STATE_CANCELED: Batch.State.ValueType  # 6
+    """Canceled; its items go into another batch."""
 
     BATCH_ID_FIELD_NUMBER: _builtins.int
     MERCHANT_ID_FIELD_NUMBER: _builtins.int
@@ -1020,6 +1056,11 @@ class Batch(_message.Message):
     NET_MINOR_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     SETTLED_AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    NEXT_RUN_AT_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
     """Its id, "set_…"."""
     merchant_id: _builtins.str
@@ -1042,9 +1083,21 @@ class Batch(_message.Message):
     """gross − refunds − fees."""
     state: Global___Batch.State.ValueType
     """Where it stands."""
+    reason: _builtins.str
+    """The ledger's reason when REFUSED or MANUAL; why its answer is missing while POSTING."""
+    decided_by: _builtins.str
+    """Who decided about it last, if a person did."""
+    note: _builtins.str
+    """What they said."""
+    version: _builtins.int
+    """Grows with every change."""
     @_builtins.property
     def settled_at(self) -> _timestamp_pb2.Timestamp:
         """When it was booked."""
+
+    @_builtins.property
+    def next_run_at(self) -> _timestamp_pb2.Timestamp:
+        """When it is due or tried again; unset once it has ended or stands before a person."""
 
     def __init__(
         self,
@@ -1061,14 +1114,104 @@ class Batch(_message.Message):
         net_minor: _builtins.int = ...,
         state: Global___Batch.State.ValueType = ...,
         settled_at: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        next_run_at: _timestamp_pb2.Timestamp | None = ...,
+        decided_by: _builtins.str = ...,
+        note: _builtins.str = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["settled_at", b"settled_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_run_at", b"next_run_at", "settled_at", b"settled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "business_date", b"business_date", "currency", b"currency", "fees_minor", b"fees_minor", "gross_minor", b"gross_minor", "items_count", b"items_count", "merchant_id", b"merchant_id", "net_minor", b"net_minor", "refunds_minor", b"refunds_minor", "settle_date", b"settle_date", "settled_at", b"settled_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "business_date", b"business_date", "currency", b"currency", "decided_by", b"decided_by", "fees_minor", b"fees_minor", "gross_minor", b"gross_minor", "items_count", b"items_count", "merchant_id", b"merchant_id", "net_minor", b"net_minor", "next_run_at", b"next_run_at", "note", b"note", "reason", b"reason", "refunds_minor", b"refunds_minor", "settle_date", b"settle_date", "settled_at", b"settled_at", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Batch: _TypeAlias = Batch  # noqa: Y015
+
+@_typing.final
+class DecideBatchRequest(_message.Message):
+    """DecideBatchRequest decides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Decision:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _DecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DecideBatchRequest._Decision.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        DECISION_UNSPECIFIED: DecideBatchRequest._Decision.ValueType  # 0
+        """Not set; refused."""
+        DECISION_RETRY: DecideBatchRequest._Decision.ValueType  # 1
+        """Have it booked again, whatever it waits for; also ends a quarantine. A batch that has ended stays as it is."""
+        DECISION_CANCEL: DecideBatchRequest._Decision.ValueType  # 2
+        """Cancel it: only from MANUAL, where the ledger's last word was a refusal. Its items go into another batch."""
+
+    class Decision(_Decision, metaclass=_DecisionEnumTypeWrapper):
+        """Decision is what shall become of it."""
+
+    DECISION_UNSPECIFIED: DecideBatchRequest.Decision.ValueType  # 0
+    """Not set; refused."""
+    DECISION_RETRY: DecideBatchRequest.Decision.ValueType  # 1
+    """Have it booked again, whatever it waits for; also ends a quarantine. A batch that has ended stays as it is."""
+    DECISION_CANCEL: DecideBatchRequest.Decision.ValueType  # 2
+    """Cancel it: only from MANUAL, where the ledger's last word was a refusal. Its items go into another batch."""
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Identifies the decision; the same one again is answered with the batch as it stands."""
+    batch_id: _builtins.str
+    """Which batch."""
+    decision: Global___DecideBatchRequest.Decision.ValueType
+    """What shall become of it."""
+    actor: _builtins.str
+    """Who."""
+    note: _builtins.str
+    """Why."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+        decision: Global___DecideBatchRequest.Decision.ValueType = ...,
+        actor: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "batch_id", b"batch_id", "decision", b"decision", "note", b"note", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideBatchRequest: _TypeAlias = DecideBatchRequest  # noqa: Y015
+
+@_typing.final
+class DecideBatchResponse(_message.Message):
+    """DecideBatchResponse holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def batch(self) -> Global___Batch:
+        """As it stands."""
+
+    def __init__(
+        self,
+        *,
+        batch: Global___Batch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideBatchResponse: _TypeAlias = DecideBatchResponse  # noqa: Y015
 
 @_typing.final
 class ListBatchesRequest(_message.Message):
@@ -1267,3 +1410,461 @@ class ListVouchersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListVouchersResponse: _TypeAlias = ListVouchersResponse  # noqa: Y015
+
+@_typing.final
+class Sweep(_message.Message):
+    """Sweep (归集) moves what an account has above an amount to keep to another account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Sweep._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Sweep._State.ValueType  # 0
+        """Not set."""
+        STATE_READING: Sweep._State.ValueType  # 1
+        """The balance is being read."""
+        STATE_HOLDING: Sweep._State.ValueType  # 2
+        """The amount is being set aside."""
+        STATE_MOVING: Sweep._State.ValueType  # 3
+        """It is set aside and on its way; it can no longer be canceled."""
+        STATE_VOIDING: Sweep._State.ValueType  # 4
+        """What may be set aside is being released."""
+        STATE_DONE: Sweep._State.ValueType  # 5
+        """Moved."""
+        STATE_SKIPPED: Sweep._State.ValueType  # 6
+        """Nothing moved: there was less than the minimum."""
+        STATE_FAILED: Sweep._State.ValueType  # 7
+        """Nothing moved and nothing is set aside: the ledger refused."""
+        STATE_CANCELED: Sweep._State.ValueType  # 8
+        """Nothing moved and nothing is set aside: CancelSweep."""
+        STATE_MANUAL: Sweep._State.ValueType  # 9
+        """The ledger gave no usable word in time: DecideSweep."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """State is where a sweep stands."""
+
+    STATE_UNSPECIFIED: Sweep.State.ValueType  # 0
+    """Not set."""
+    STATE_READING: Sweep.State.ValueType  # 1
+    """The balance is being read."""
+    STATE_HOLDING: Sweep.State.ValueType  # 2
+    """The amount is being set aside."""
+    STATE_MOVING: Sweep.State.ValueType  # 3
+    """It is set aside and on its way; it can no longer be canceled."""
+    STATE_VOIDING: Sweep.State.ValueType  # 4
+    """What may be set aside is being released."""
+    STATE_DONE: Sweep.State.ValueType  # 5
+    """Moved."""
+    STATE_SKIPPED: Sweep.State.ValueType  # 6
+    """Nothing moved: there was less than the minimum."""
+    STATE_FAILED: Sweep.State.ValueType  # 7
+    """Nothing moved and nothing is set aside: the ledger refused."""
+    STATE_CANCELED: Sweep.State.ValueType  # 8
+    """Nothing moved and nothing is set aside: CancelSweep."""
+    STATE_MANUAL: Sweep.State.ValueType  # 9
+    """The ledger gave no usable word in time: DecideSweep."""
+
+    SWEEP_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TARGET_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    KEEP_MINOR_FIELD_NUMBER: _builtins.int
+    MINIMUM_MINOR_FIELD_NUMBER: _builtins.int
+    MEMO_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    NEXT_RUN_AT_FIELD_NUMBER: _builtins.int
+    HARD_DEADLINE_AT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    sweep_id: _builtins.str
+    """Its id, "swp_…"; also the id of its hold in the ledger."""
+    request_id: _builtins.str
+    """The caller's key of the request."""
+    source_account_id: _builtins.str
+    """From which account."""
+    target_account_id: _builtins.str
+    """To which account."""
+    currency: _builtins.str
+    """ISO 4217 code of both."""
+    keep_minor: _builtins.int
+    """Left in the source account, in minor units."""
+    minimum_minor: _builtins.int
+    """Less than this is not worth moving, in minor units."""
+    memo: _builtins.str
+    """The caller's words."""
+    amount_minor: _builtins.int
+    """What it moves, in minor units; 0 until the balance was read."""
+    state: Global___Sweep.State.ValueType
+    """Where it stands."""
+    reason: _builtins.str
+    """Why, when SKIPPED, FAILED or MANUAL; why the ledger's answer is missing otherwise."""
+    version: _builtins.int
+    """Grows with every change."""
+    decided_by: _builtins.str
+    """Who decided about it last, if a person did."""
+    note: _builtins.str
+    """What they said."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for."""
+
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """When it last changed."""
+
+    @_builtins.property
+    def next_run_at(self) -> _timestamp_pb2.Timestamp:
+        """When it goes on by itself; unset once it has ended or stands before a person."""
+
+    @_builtins.property
+    def hard_deadline_at(self) -> _timestamp_pb2.Timestamp:
+        """Without a word of the ledger it goes to a person at this time."""
+
+    def __init__(
+        self,
+        *,
+        sweep_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        source_account_id: _builtins.str = ...,
+        target_account_id: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        keep_minor: _builtins.int = ...,
+        minimum_minor: _builtins.int = ...,
+        memo: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        state: Global___Sweep.State.ValueType = ...,
+        reason: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+        next_run_at: _timestamp_pb2.Timestamp | None = ...,
+        hard_deadline_at: _timestamp_pb2.Timestamp | None = ...,
+        version: _builtins.int = ...,
+        decided_by: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "hard_deadline_at", b"hard_deadline_at", "next_run_at", b"next_run_at", "updated_at", b"updated_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "created_at", b"created_at", "currency", b"currency", "decided_by", b"decided_by", "hard_deadline_at", b"hard_deadline_at", "keep_minor", b"keep_minor", "memo", b"memo", "minimum_minor", b"minimum_minor", "next_run_at", b"next_run_at", "note", b"note", "reason", b"reason", "request_id", b"request_id", "source_account_id", b"source_account_id", "state", b"state", "sweep_id", b"sweep_id", "target_account_id", b"target_account_id", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sweep: _TypeAlias = Sweep  # noqa: Y015
+
+@_typing.final
+class RunSweepRequest(_message.Message):
+    """RunSweepRequest asks for a sweep."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TARGET_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    KEEP_MINOR_FIELD_NUMBER: _builtins.int
+    MINIMUM_MINOR_FIELD_NUMBER: _builtins.int
+    MEMO_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Identifies the sweep; a repetition answers the same one."""
+    source_account_id: _builtins.str
+    """From which account; one that money can be set aside on, such as a merchant's available account."""
+    target_account_id: _builtins.str
+    """To which account."""
+    currency: _builtins.str
+    """ISO 4217 code of both."""
+    keep_minor: _builtins.int
+    """Left in the source account, in minor units."""
+    minimum_minor: _builtins.int
+    """Less than this is not worth moving, in minor units; 0 is read as 1."""
+    memo: _builtins.str
+    """For the statement's reader."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        source_account_id: _builtins.str = ...,
+        target_account_id: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        keep_minor: _builtins.int = ...,
+        minimum_minor: _builtins.int = ...,
+        memo: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "keep_minor", b"keep_minor", "memo", b"memo", "minimum_minor", b"minimum_minor", "request_id", b"request_id", "source_account_id", b"source_account_id", "target_account_id", b"target_account_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunSweepRequest: _TypeAlias = RunSweepRequest  # noqa: Y015
+
+@_typing.final
+class RunSweepResponse(_message.Message):
+    """RunSweepResponse holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sweep(self) -> Global___Sweep:
+        """As it stands."""
+
+    def __init__(
+        self,
+        *,
+        sweep: Global___Sweep | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sweep", b"sweep"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sweep", b"sweep"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunSweepResponse: _TypeAlias = RunSweepResponse  # noqa: Y015
+
+@_typing.final
+class GetSweepRequest(_message.Message):
+    """GetSweepRequest names a sweep."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWEEP_ID_FIELD_NUMBER: _builtins.int
+    sweep_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        sweep_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sweep_id", b"sweep_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSweepRequest: _TypeAlias = GetSweepRequest  # noqa: Y015
+
+@_typing.final
+class GetSweepResponse(_message.Message):
+    """GetSweepResponse holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sweep(self) -> Global___Sweep:
+        """The sweep."""
+
+    def __init__(
+        self,
+        *,
+        sweep: Global___Sweep | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sweep", b"sweep"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sweep", b"sweep"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSweepResponse: _TypeAlias = GetSweepResponse  # noqa: Y015
+
+@_typing.final
+class CancelSweepRequest(_message.Message):
+    """CancelSweepRequest names a sweep. Canceling it again changes nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SWEEP_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Identifies the wish; the same one again is answered with the sweep as it stands."""
+    sweep_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        sweep_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "sweep_id", b"sweep_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelSweepRequest: _TypeAlias = CancelSweepRequest  # noqa: Y015
+
+@_typing.final
+class CancelSweepResponse(_message.Message):
+    """CancelSweepResponse holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sweep(self) -> Global___Sweep:
+        """As it stands."""
+
+    def __init__(
+        self,
+        *,
+        sweep: Global___Sweep | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sweep", b"sweep"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sweep", b"sweep"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelSweepResponse: _TypeAlias = CancelSweepResponse  # noqa: Y015
+
+@_typing.final
+class DecideSweepRequest(_message.Message):
+    """DecideSweepRequest decides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Decision:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _DecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DecideSweepRequest._Decision.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        DECISION_UNSPECIFIED: DecideSweepRequest._Decision.ValueType  # 0
+        """Not set; refused."""
+        DECISION_MOVE: DecideSweepRequest._Decision.ValueType  # 1
+        """Move what is set aside."""
+        DECISION_RELEASE: DecideSweepRequest._Decision.ValueType  # 2
+        """Release what is set aside."""
+
+    class Decision(_Decision, metaclass=_DecisionEnumTypeWrapper):
+        """Decision is what the ledger shall be asked to do."""
+
+    DECISION_UNSPECIFIED: DecideSweepRequest.Decision.ValueType  # 0
+    """Not set; refused."""
+    DECISION_MOVE: DecideSweepRequest.Decision.ValueType  # 1
+    """Move what is set aside."""
+    DECISION_RELEASE: DecideSweepRequest.Decision.ValueType  # 2
+    """Release what is set aside."""
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SWEEP_ID_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Identifies the decision; the same one again is answered with the sweep as it stands."""
+    sweep_id: _builtins.str
+    """Which; it must stand in MANUAL, or be where the decision leads already."""
+    decision: Global___DecideSweepRequest.Decision.ValueType
+    """What the ledger shall be asked to do."""
+    actor: _builtins.str
+    """Who."""
+    note: _builtins.str
+    """Why."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        sweep_id: _builtins.str = ...,
+        decision: Global___DecideSweepRequest.Decision.ValueType = ...,
+        actor: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "decision", b"decision", "note", b"note", "request_id", b"request_id", "sweep_id", b"sweep_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideSweepRequest: _TypeAlias = DecideSweepRequest  # noqa: Y015
+
+@_typing.final
+class DecideSweepResponse(_message.Message):
+    """DecideSweepResponse holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sweep(self) -> Global___Sweep:
+        """As it stands."""
+
+    def __init__(
+        self,
+        *,
+        sweep: Global___Sweep | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sweep", b"sweep"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sweep", b"sweep"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideSweepResponse: _TypeAlias = DecideSweepResponse  # noqa: Y015
+
+@_typing.final
+class ListSweepsRequest(_message.Message):
+    """ListSweepsRequest pages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    state: Global___Sweep.State.ValueType
+    """Only in this state; unspecified for all."""
+    page_size: _builtins.int
+    """At most this many; 0 means 100, more than 1000 is read as 1000."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    def __init__(
+        self,
+        *,
+        state: Global___Sweep.State.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSweepsRequest: _TypeAlias = ListSweepsRequest  # noqa: Y015
+
+@_typing.final
+class ListSweepsResponse(_message.Message):
+    """ListSweepsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWEEPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def sweeps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sweep]:
+        """The sweeps."""
+
+    def __init__(
+        self,
+        *,
+        sweeps: _abc.Iterable[Global___Sweep] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "sweeps", b"sweeps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSweepsResponse: _TypeAlias = ListSweepsResponse  # noqa: Y015

@@ -80,10 +80,40 @@ class ClearingServiceStub:
                 request_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListBatchesRequest.SerializeToString,
                 response_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListBatchesResponse.FromString,
                 _registered_method=True)
+        self.DecideBatch = channel.unary_unary(
+                '/fisc.clearing.v1.ClearingService/DecideBatch',
+                request_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.DecideBatchRequest.SerializeToString,
+                response_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.DecideBatchResponse.FromString,
+                _registered_method=True)
         self.ListVouchers = channel.unary_unary(
                 '/fisc.clearing.v1.ClearingService/ListVouchers',
                 request_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListVouchersRequest.SerializeToString,
                 response_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListVouchersResponse.FromString,
+                _registered_method=True)
+        self.RunSweep = channel.unary_unary(
+                '/fisc.clearing.v1.ClearingService/RunSweep',
+                request_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.RunSweepRequest.SerializeToString,
+                response_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.RunSweepResponse.FromString,
+                _registered_method=True)
+        self.GetSweep = channel.unary_unary(
+                '/fisc.clearing.v1.ClearingService/GetSweep',
+                request_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.GetSweepRequest.SerializeToString,
+                response_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.GetSweepResponse.FromString,
+                _registered_method=True)
+        self.CancelSweep = channel.unary_unary(
+                '/fisc.clearing.v1.ClearingService/CancelSweep',
+                request_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.CancelSweepRequest.SerializeToString,
+                response_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.CancelSweepResponse.FromString,
+                _registered_method=True)
+        self.DecideSweep = channel.unary_unary(
+                '/fisc.clearing.v1.ClearingService/DecideSweep',
+                request_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.DecideSweepRequest.SerializeToString,
+                response_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.DecideSweepResponse.FromString,
+                _registered_method=True)
+        self.ListSweeps = channel.unary_unary(
+                '/fisc.clearing.v1.ClearingService/ListSweeps',
+                request_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListSweepsRequest.SerializeToString,
+                response_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListSweepsResponse.FromString,
                 _registered_method=True)
 
 
@@ -156,8 +186,51 @@ class ClearingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DecideBatch(self, request, context):
+        """DecideBatch ends the wait of a batch that stands before a person: have it booked again, or cancel it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListVouchers(self, request, context):
         """ListVouchers pages through vouchers for the finance system. Every voucher balances.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunSweep(self, request, context):
+        """RunSweep (归集) moves what an account has above an amount to keep to another account of the same currency in the ledger. The
+        money is set aside first. It answers when the sweep has ended, or with the sweep as it stands when the caller's time is up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSweep(self, request, context):
+        """GetSweep returns one sweep.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelSweep(self, request, context):
+        """CancelSweep stops a sweep that has not begun to move; what it has set aside is released.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideSweep(self, request, context):
+        """DecideSweep ends the wait of a sweep that stands before a person. The ledger has the last word either way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSweeps(self, request, context):
+        """ListSweeps pages through sweeps, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -211,10 +284,40 @@ def add_ClearingServiceServicer_to_server(servicer, server):
                     request_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListBatchesRequest.FromString,
                     response_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListBatchesResponse.SerializeToString,
             ),
+            'DecideBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideBatch,
+                    request_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.DecideBatchRequest.FromString,
+                    response_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.DecideBatchResponse.SerializeToString,
+            ),
             'ListVouchers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListVouchers,
                     request_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListVouchersRequest.FromString,
                     response_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListVouchersResponse.SerializeToString,
+            ),
+            'RunSweep': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunSweep,
+                    request_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.RunSweepRequest.FromString,
+                    response_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.RunSweepResponse.SerializeToString,
+            ),
+            'GetSweep': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSweep,
+                    request_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.GetSweepRequest.FromString,
+                    response_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.GetSweepResponse.SerializeToString,
+            ),
+            'CancelSweep': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelSweep,
+                    request_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.CancelSweepRequest.FromString,
+                    response_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.CancelSweepResponse.SerializeToString,
+            ),
+            'DecideSweep': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideSweep,
+                    request_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.DecideSweepRequest.FromString,
+                    response_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.DecideSweepResponse.SerializeToString,
+            ),
+            'ListSweeps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSweeps,
+                    request_deserializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListSweepsRequest.FromString,
+                    response_serializer=fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListSweepsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -472,6 +575,33 @@ class ClearingService:
             _registered_method=True)
 
     @staticmethod
+    def DecideBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.clearing.v1.ClearingService/DecideBatch',
+            fisc_dot_clearing_dot_v1_dot_clearing__pb2.DecideBatchRequest.SerializeToString,
+            fisc_dot_clearing_dot_v1_dot_clearing__pb2.DecideBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListVouchers(request,
             target,
             options=(),
@@ -488,6 +618,141 @@ class ClearingService:
             '/fisc.clearing.v1.ClearingService/ListVouchers',
             fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListVouchersRequest.SerializeToString,
             fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListVouchersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunSweep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.clearing.v1.ClearingService/RunSweep',
+            fisc_dot_clearing_dot_v1_dot_clearing__pb2.RunSweepRequest.SerializeToString,
+            fisc_dot_clearing_dot_v1_dot_clearing__pb2.RunSweepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSweep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.clearing.v1.ClearingService/GetSweep',
+            fisc_dot_clearing_dot_v1_dot_clearing__pb2.GetSweepRequest.SerializeToString,
+            fisc_dot_clearing_dot_v1_dot_clearing__pb2.GetSweepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelSweep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.clearing.v1.ClearingService/CancelSweep',
+            fisc_dot_clearing_dot_v1_dot_clearing__pb2.CancelSweepRequest.SerializeToString,
+            fisc_dot_clearing_dot_v1_dot_clearing__pb2.CancelSweepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideSweep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.clearing.v1.ClearingService/DecideSweep',
+            fisc_dot_clearing_dot_v1_dot_clearing__pb2.DecideSweepRequest.SerializeToString,
+            fisc_dot_clearing_dot_v1_dot_clearing__pb2.DecideSweepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSweeps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.clearing.v1.ClearingService/ListSweeps',
+            fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListSweepsRequest.SerializeToString,
+            fisc_dot_clearing_dot_v1_dot_clearing__pb2.ListSweepsResponse.FromString,
             options,
             channel_credentials,
             insecure,

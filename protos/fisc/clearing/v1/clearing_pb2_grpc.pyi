@@ -54,8 +54,22 @@ class ClearingServiceStub:
     """ResolveDifference closes a difference with a note."""
     ListBatches: _grpc.UnaryUnaryMultiCallable[_clearing_pb2.ListBatchesRequest, _clearing_pb2.ListBatchesResponse]
     """ListBatches pages through settlement batches."""
+    DecideBatch: _grpc.UnaryUnaryMultiCallable[_clearing_pb2.DecideBatchRequest, _clearing_pb2.DecideBatchResponse]
+    """DecideBatch ends the wait of a batch that stands before a person: have it booked again, or cancel it."""
     ListVouchers: _grpc.UnaryUnaryMultiCallable[_clearing_pb2.ListVouchersRequest, _clearing_pb2.ListVouchersResponse]
     """ListVouchers pages through vouchers for the finance system. Every voucher balances."""
+    RunSweep: _grpc.UnaryUnaryMultiCallable[_clearing_pb2.RunSweepRequest, _clearing_pb2.RunSweepResponse]
+    """RunSweep (归集) moves what an account has above an amount to keep to another account of the same currency in the ledger. The
+    money is set aside first. It answers when the sweep has ended, or with the sweep as it stands when the caller's time is up.
+    """
+    GetSweep: _grpc.UnaryUnaryMultiCallable[_clearing_pb2.GetSweepRequest, _clearing_pb2.GetSweepResponse]
+    """GetSweep returns one sweep."""
+    CancelSweep: _grpc.UnaryUnaryMultiCallable[_clearing_pb2.CancelSweepRequest, _clearing_pb2.CancelSweepResponse]
+    """CancelSweep stops a sweep that has not begun to move; what it has set aside is released."""
+    DecideSweep: _grpc.UnaryUnaryMultiCallable[_clearing_pb2.DecideSweepRequest, _clearing_pb2.DecideSweepResponse]
+    """DecideSweep ends the wait of a sweep that stands before a person. The ledger has the last word either way."""
+    ListSweeps: _grpc.UnaryUnaryMultiCallable[_clearing_pb2.ListSweepsRequest, _clearing_pb2.ListSweepsResponse]
+    """ListSweeps pages through sweeps, oldest first."""
 
 @_typing.type_check_only
 class ClearingServiceAsyncStub(ClearingServiceStub):
@@ -83,8 +97,22 @@ class ClearingServiceAsyncStub(ClearingServiceStub):
     """ResolveDifference closes a difference with a note."""
     ListBatches: _aio.UnaryUnaryMultiCallable[_clearing_pb2.ListBatchesRequest, _clearing_pb2.ListBatchesResponse]  # type: ignore[assignment]
     """ListBatches pages through settlement batches."""
+    DecideBatch: _aio.UnaryUnaryMultiCallable[_clearing_pb2.DecideBatchRequest, _clearing_pb2.DecideBatchResponse]  # type: ignore[assignment]
+    """DecideBatch ends the wait of a batch that stands before a person: have it booked again, or cancel it."""
     ListVouchers: _aio.UnaryUnaryMultiCallable[_clearing_pb2.ListVouchersRequest, _clearing_pb2.ListVouchersResponse]  # type: ignore[assignment]
     """ListVouchers pages through vouchers for the finance system. Every voucher balances."""
+    RunSweep: _aio.UnaryUnaryMultiCallable[_clearing_pb2.RunSweepRequest, _clearing_pb2.RunSweepResponse]  # type: ignore[assignment]
+    """RunSweep (归集) moves what an account has above an amount to keep to another account of the same currency in the ledger. The
+    money is set aside first. It answers when the sweep has ended, or with the sweep as it stands when the caller's time is up.
+    """
+    GetSweep: _aio.UnaryUnaryMultiCallable[_clearing_pb2.GetSweepRequest, _clearing_pb2.GetSweepResponse]  # type: ignore[assignment]
+    """GetSweep returns one sweep."""
+    CancelSweep: _aio.UnaryUnaryMultiCallable[_clearing_pb2.CancelSweepRequest, _clearing_pb2.CancelSweepResponse]  # type: ignore[assignment]
+    """CancelSweep stops a sweep that has not begun to move; what it has set aside is released."""
+    DecideSweep: _aio.UnaryUnaryMultiCallable[_clearing_pb2.DecideSweepRequest, _clearing_pb2.DecideSweepResponse]  # type: ignore[assignment]
+    """DecideSweep ends the wait of a sweep that stands before a person. The ledger has the last word either way."""
+    ListSweeps: _aio.UnaryUnaryMultiCallable[_clearing_pb2.ListSweepsRequest, _clearing_pb2.ListSweepsResponse]  # type: ignore[assignment]
+    """ListSweeps pages through sweeps, oldest first."""
 
 class ClearingServiceServicer(metaclass=_abc_1.ABCMeta):
     """ClearingService says what each party is owed and when, and whether the channels agree."""
@@ -165,11 +193,61 @@ class ClearingServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListBatches pages through settlement batches."""
 
     @_abc_1.abstractmethod
+    def DecideBatch(
+        self,
+        request: _clearing_pb2.DecideBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_clearing_pb2.DecideBatchResponse, _abc.Awaitable[_clearing_pb2.DecideBatchResponse]]:
+        """DecideBatch ends the wait of a batch that stands before a person: have it booked again, or cancel it."""
+
+    @_abc_1.abstractmethod
     def ListVouchers(
         self,
         request: _clearing_pb2.ListVouchersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_clearing_pb2.ListVouchersResponse, _abc.Awaitable[_clearing_pb2.ListVouchersResponse]]:
         """ListVouchers pages through vouchers for the finance system. Every voucher balances."""
+
+    @_abc_1.abstractmethod
+    def RunSweep(
+        self,
+        request: _clearing_pb2.RunSweepRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_clearing_pb2.RunSweepResponse, _abc.Awaitable[_clearing_pb2.RunSweepResponse]]:
+        """RunSweep (归集) moves what an account has above an amount to keep to another account of the same currency in the ledger. The
+        money is set aside first. It answers when the sweep has ended, or with the sweep as it stands when the caller's time is up.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSweep(
+        self,
+        request: _clearing_pb2.GetSweepRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_clearing_pb2.GetSweepResponse, _abc.Awaitable[_clearing_pb2.GetSweepResponse]]:
+        """GetSweep returns one sweep."""
+
+    @_abc_1.abstractmethod
+    def CancelSweep(
+        self,
+        request: _clearing_pb2.CancelSweepRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_clearing_pb2.CancelSweepResponse, _abc.Awaitable[_clearing_pb2.CancelSweepResponse]]:
+        """CancelSweep stops a sweep that has not begun to move; what it has set aside is released."""
+
+    @_abc_1.abstractmethod
+    def DecideSweep(
+        self,
+        request: _clearing_pb2.DecideSweepRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_clearing_pb2.DecideSweepResponse, _abc.Awaitable[_clearing_pb2.DecideSweepResponse]]:
+        """DecideSweep ends the wait of a sweep that stands before a person. The ledger has the last word either way."""
+
+    @_abc_1.abstractmethod
+    def ListSweeps(
+        self,
+        request: _clearing_pb2.ListSweepsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_clearing_pb2.ListSweepsResponse, _abc.Awaitable[_clearing_pb2.ListSweepsResponse]]:
+        """ListSweeps pages through sweeps, oldest first."""
 
 def add_ClearingServiceServicer_to_server(servicer: ClearingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66isc/common/v1/method.proto\x12\x0e\x66isc.common.v1*\xe9\x01\n\rPaymentMethod\x12\x1e\n\x1aPAYMENT_METHOD_UNSPECIFIED\x10\x00\x12\x1c\n\x18PAYMENT_METHOD_WECHAT_QR\x10\x01\x12\x1c\n\x18PAYMENT_METHOD_ALIPAY_QR\x10\x02\x12\x1e\n\x1aPAYMENT_METHOD_UNIONPAY_QR\x10\x03\x12\x17\n\x13PAYMENT_METHOD_CARD\x10\x04\x12!\n\x1dPAYMENT_METHOD_ONLINE_BANKING\x10\x05\x12 \n\x1cPAYMENT_METHOD_BANK_TRANSFER\x10\x06*i\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x15\n\x11OPERATION_PAYMENT\x10\x01\x12\x14\n\x10OPERATION_REFUND\x10\x02\x12\x14\n\x10OPERATION_PAYOUT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66isc/common/v1/method.proto\x12\x0e\x66isc.common.v1*\xe9\x01\n\rPaymentMethod\x12\x1e\n\x1aPAYMENT_METHOD_UNSPECIFIED\x10\x00\x12\x1c\n\x18PAYMENT_METHOD_WECHAT_QR\x10\x01\x12\x1c\n\x18PAYMENT_METHOD_ALIPAY_QR\x10\x02\x12\x1e\n\x1aPAYMENT_METHOD_UNIONPAY_QR\x10\x03\x12\x17\n\x13PAYMENT_METHOD_CARD\x10\x04\x12!\n\x1dPAYMENT_METHOD_ONLINE_BANKING\x10\x05\x12 \n\x1cPAYMENT_METHOD_BANK_TRANSFER\x10\x06*\x86\x01\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x15\n\x11OPERATION_PAYMENT\x10\x01\x12\x14\n\x10OPERATION_REFUND\x10\x02\x12\x14\n\x10OPERATION_PAYOUT\x10\x03\x12\x1b\n\x17OPERATION_AUTHORIZATION\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,6 +33,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PAYMENTMETHOD']._serialized_start=48
   _globals['_PAYMENTMETHOD']._serialized_end=281
-  _globals['_OPERATION']._serialized_start=283
-  _globals['_OPERATION']._serialized_end=388
+  _globals['_OPERATION']._serialized_start=284
+  _globals['_OPERATION']._serialized_end=418
 # @@protoc_insertion_point(module_scope)

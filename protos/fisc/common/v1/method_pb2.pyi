@@ -70,6 +70,8 @@ class _OperationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operation.V
     """Give a payer's money back."""
     OPERATION_PAYOUT: _Operation.ValueType  # 3
     """Send money to a payee."""
+    OPERATION_AUTHORIZATION: _Operation.ValueType  # 4
+    """Reserve a payer's money, to be captured later (预授权)."""
 
 class Operation(_Operation, metaclass=_OperationEnumTypeWrapper):
     """Operation is what is asked of a channel."""
@@ -82,4 +84,6 @@ OPERATION_REFUND: Operation.ValueType  # 2
 """Give a payer's money back."""
 OPERATION_PAYOUT: Operation.ValueType  # 3
 """Send money to a payee."""
+OPERATION_AUTHORIZATION: Operation.ValueType  # 4
+"""Reserve a payer's money, to be captured later (预授权)."""
 Global___Operation: _TypeAlias = Operation  # noqa: Y015

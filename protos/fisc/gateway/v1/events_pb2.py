@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from fisc.gateway.v1 import payment_pb2 as fisc_dot_gateway_dot_v1_dot_payment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66isc/gateway/v1/events.proto\x12\x0f\x66isc.gateway.v1\x1a\x1d\x66isc/gateway/v1/payment.proto\"\xce\x01\n\rAttemptRecord\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x05\x12\x12\n\nchannel_id\x18\x04 \x01(\t\x12\x0f\n\x07out_ref\x18\x05 \x01(\t\x12\x14\n\x0cprovider_ref\x18\x06 \x01(\t\x12\r\n\x05state\x18\x07 \x01(\t\x12\x0c\n\x04\x63ode\x18\x08 \x01(\t\x12\x12\n\nlatency_ms\x18\t \x01(\x03\x12\x19\n\x11\x63hannel_fee_minor\x18\n \x01(\x03\"k\n\x0cPaymentEvent\x12)\n\x07payment\x18\x01 \x01(\x0b\x32\x18.fisc.gateway.v1.Payment\x12\x30\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1e.fisc.gateway.v1.AttemptRecord\"\x80\x01\n\x0bRefundEvent\x12\'\n\x06refund\x18\x01 \x01(\x0b\x32\x17.fisc.gateway.v1.Refund\x12/\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x1e.fisc.gateway.v1.AttemptRecord\x12\x17\n\x0fpayment_out_ref\x18\x03 \x01(\t\"h\n\x0bPayoutEvent\x12\'\n\x06payout\x18\x01 \x01(\x0b\x32\x17.fisc.gateway.v1.Payout\x12\x30\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1e.fisc.gateway.v1.AttemptRecordb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66isc/gateway/v1/events.proto\x12\x0f\x66isc.gateway.v1\x1a\x1d\x66isc/gateway/v1/payment.proto\"\xce\x01\n\rAttemptRecord\x12\x12\n\nattempt_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x05\x12\x12\n\nchannel_id\x18\x04 \x01(\t\x12\x0f\n\x07out_ref\x18\x05 \x01(\t\x12\x14\n\x0cprovider_ref\x18\x06 \x01(\t\x12\r\n\x05state\x18\x07 \x01(\t\x12\x0c\n\x04\x63ode\x18\x08 \x01(\t\x12\x12\n\nlatency_ms\x18\t \x01(\x03\x12\x19\n\x11\x63hannel_fee_minor\x18\n \x01(\x03\"k\n\x0cPaymentEvent\x12)\n\x07payment\x18\x01 \x01(\x0b\x32\x18.fisc.gateway.v1.Payment\x12\x30\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1e.fisc.gateway.v1.AttemptRecord\"\x83\x01\n\x0c\x43\x61ptureEvent\x12)\n\x07\x63\x61pture\x18\x01 \x01(\x0b\x32\x18.fisc.gateway.v1.Capture\x12/\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x1e.fisc.gateway.v1.AttemptRecord\x12\x17\n\x0fpayment_out_ref\x18\x03 \x01(\t\"\x80\x01\n\x0bRefundEvent\x12\'\n\x06refund\x18\x01 \x01(\x0b\x32\x17.fisc.gateway.v1.Refund\x12/\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x1e.fisc.gateway.v1.AttemptRecord\x12\x17\n\x0fpayment_out_ref\x18\x03 \x01(\t\"h\n\x0bPayoutEvent\x12\'\n\x06payout\x18\x01 \x01(\x0b\x32\x17.fisc.gateway.v1.Payout\x12\x30\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1e.fisc.gateway.v1.AttemptRecordb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTEMPTRECORD']._serialized_end=287
   _globals['_PAYMENTEVENT']._serialized_start=289
   _globals['_PAYMENTEVENT']._serialized_end=396
-  _globals['_REFUNDEVENT']._serialized_start=399
-  _globals['_REFUNDEVENT']._serialized_end=527
-  _globals['_PAYOUTEVENT']._serialized_start=529
-  _globals['_PAYOUTEVENT']._serialized_end=633
+  _globals['_CAPTUREEVENT']._serialized_start=399
+  _globals['_CAPTUREEVENT']._serialized_end=530
+  _globals['_REFUNDEVENT']._serialized_start=533
+  _globals['_REFUNDEVENT']._serialized_end=661
+  _globals['_PAYOUTEVENT']._serialized_start=663
+  _globals['_PAYOUTEVENT']._serialized_end=767
 # @@protoc_insertion_point(module_scope)

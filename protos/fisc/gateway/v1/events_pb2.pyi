@@ -48,7 +48,7 @@ class AttemptRecord(_message.Message):
     provider_ref: _builtins.str
     """The channel's own reference."""
     state: _builtins.str
-    """SENT, PENDING, SUCCEEDED, DECLINED, UNKNOWN, CLOSED."""
+    """SENT, PENDING, AUTHORIZED, SUCCEEDED, RETURNED, DECLINED, UNKNOWN, CLOSED."""
     code: _builtins.str
     """The channel's code, as it said it."""
     latency_ms: _builtins.int
@@ -80,7 +80,8 @@ Global___AttemptRecord: _TypeAlias = AttemptRecord  # noqa: Y015
 @_typing.final
 class PaymentEvent(_message.Message):
     """PaymentEvent is the payload of "payment.created", "payment.rerouted", "payment.pending", "payment.review",
-    "payment.succeeded", "payment.failed", "payment.canceled", "payment.manual" and "payment.late_success".
+    "payment.authorized", "payment.succeeded", "payment.failed", "payment.canceled", "payment.manual" and "payment.late_success".
+    Of a payment with manual capture, "payment.succeeded" says that no more will be captured; the money is told by its captures.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -108,6 +109,40 @@ class PaymentEvent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PaymentEvent: _TypeAlias = PaymentEvent  # noqa: Y015
+
+@_typing.final
+class CaptureEvent(_message.Message):
+    """CaptureEvent is the payload of "capture.created", "capture.succeeded", "capture.failed" and "capture.manual"."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPTURE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    PAYMENT_OUT_REF_FIELD_NUMBER: _builtins.int
+    payment_out_ref: _builtins.str
+    """Our reference of the payment at the channel."""
+    @_builtins.property
+    def capture(self) -> _payment_pb2.Capture:
+        """The capture right after the fact; it names its payment."""
+
+    @_builtins.property
+    def attempt(self) -> Global___AttemptRecord:
+        """The try at the channel."""
+
+    def __init__(
+        self,
+        *,
+        capture: _payment_pb2.Capture | None = ...,
+        attempt: Global___AttemptRecord | None = ...,
+        payment_out_ref: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "capture", b"capture"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "capture", b"capture", "payment_out_ref", b"payment_out_ref"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CaptureEvent: _TypeAlias = CaptureEvent  # noqa: Y015
 
 @_typing.final
 class RefundEvent(_message.Message):
@@ -145,7 +180,9 @@ Global___RefundEvent: _TypeAlias = RefundEvent  # noqa: Y015
 
 @_typing.final
 class PayoutEvent(_message.Message):
-    """PayoutEvent is the payload of "payout.created", "payout.review", "payout.rerouted", "payout.succeeded", "payout.failed" and "payout.manual"."""
+    """PayoutEvent is the payload of "payout.created", "payout.review", "payout.rerouted", "payout.succeeded", "payout.failed",
+    "payout.manual" and "payout.returned".
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

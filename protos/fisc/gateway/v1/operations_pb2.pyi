@@ -11,6 +11,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -614,6 +615,7 @@ class GetEvidenceResponse(_message.Message):
     PAYMENT_FIELD_NUMBER: _builtins.int
     REFUND_FIELD_NUMBER: _builtins.int
     PAYOUT_FIELD_NUMBER: _builtins.int
+    CAPTURE_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -629,6 +631,10 @@ class GetEvidenceResponse(_message.Message):
         """The payout."""
 
     @_builtins.property
+    def capture(self) -> _payment_pb2.Capture:
+        """The capture."""
+
+    @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.AttemptRecord]:
         """Every try at a channel."""
 
@@ -642,14 +648,15 @@ class GetEvidenceResponse(_message.Message):
         payment: _payment_pb2.Payment | None = ...,
         refund: _payment_pb2.Refund | None = ...,
         payout: _payment_pb2.Payout | None = ...,
+        capture: _payment_pb2.Capture | None = ...,
         attempts: _abc.Iterable[_events_pb2.AttemptRecord] | None = ...,
         history: _abc.Iterable[Global___HistoryLine] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment", "payout", b"payout", "refund", b"refund", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture", "payment", b"payment", "payout", b"payout", "refund", b"refund", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "history", b"history", "payment", b"payment", "payout", b"payout", "refund", b"refund", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "capture", b"capture", "history", b"history", "payment", b"payment", "payout", b"payout", "refund", b"refund", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["payment", "refund", "payout"]  # noqa: Y015
+    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["payment", "refund", "payout", "capture"]  # noqa: Y015
     _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_subject) -> _WhichOneofReturnType_subject | None: ...
 
@@ -745,7 +752,7 @@ class BacklogLine(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     OLDEST_AGE_S_FIELD_NUMBER: _builtins.int
     flow: _builtins.str
-    """"payment", "refund", "payout" or "callback"."""
+    """"payment", "capture", "refund", "payout" or "callback"."""
     state: _builtins.str
     """The internal state."""
     count: _builtins.int
@@ -795,3 +802,919 @@ class GetBacklogResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetBacklogResponse: _TypeAlias = GetBacklogResponse  # noqa: Y015
+
+@_typing.final
+class CreateOperatorRequest(_message.Message):
+    """CreateOperatorRequest registers a person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OPERATOR_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Identifies the wish; a repetition is refused, for the key is shown only once."""
+    operator_id: _builtins.str
+    """Who, in the audit chain: a staff number or an account name."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        operator_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator_id", b"operator_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateOperatorRequest: _TypeAlias = CreateOperatorRequest  # noqa: Y015
+
+@_typing.final
+class CreateOperatorResponse(_message.Message):
+    """CreateOperatorResponse shows the key once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_KEY_FIELD_NUMBER: _builtins.int
+    operator_key: _builtins.str
+    """The key."""
+    def __init__(
+        self,
+        *,
+        operator_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator_key", b"operator_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateOperatorResponse: _TypeAlias = CreateOperatorResponse  # noqa: Y015
+
+@_typing.final
+class RevokeOperatorRequest(_message.Message):
+    """RevokeOperatorRequest names a person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OPERATOR_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Identifies the wish."""
+    operator_id: _builtins.str
+    """Who."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        operator_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator_id", b"operator_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeOperatorRequest: _TypeAlias = RevokeOperatorRequest  # noqa: Y015
+
+@_typing.final
+class RevokeOperatorResponse(_message.Message):
+    """RevokeOperatorResponse is empty for now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeOperatorResponse: _TypeAlias = RevokeOperatorResponse  # noqa: Y015
+
+@_typing.final
+class StuckSaga(_message.Message):
+    """StuckSaga is a saga that a person should look at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Why:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _WhyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[StuckSaga._Why.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        WHY_UNSPECIFIED: StuckSaga._Why.ValueType  # 0
+        """Not set."""
+        WHY_MANUAL: StuckSaga._Why.ValueType  # 1
+        """It stands before a person: no machine can decide it."""
+        WHY_QUARANTINED: StuckSaga._Why.ValueType  # 2
+        """It was taken up again and again without a step: a bug. No replica takes it up any more."""
+        WHY_OVERDUE: StuckSaga._Why.ValueType  # 3
+        """Its time has long come and nobody has taken it up."""
+
+    class Why(_Why, metaclass=_WhyEnumTypeWrapper):
+        """Why says what is wrong with it."""
+
+    WHY_UNSPECIFIED: StuckSaga.Why.ValueType  # 0
+    """Not set."""
+    WHY_MANUAL: StuckSaga.Why.ValueType  # 1
+    """It stands before a person: no machine can decide it."""
+    WHY_QUARANTINED: StuckSaga.Why.ValueType  # 2
+    """It was taken up again and again without a step: a bug. No replica takes it up any more."""
+    WHY_OVERDUE: StuckSaga.Why.ValueType  # 3
+    """Its time has long come and nobody has taken it up."""
+
+    FLOW_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    NEXT_RUN_AT_FIELD_NUMBER: _builtins.int
+    FAULTS_COUNT_FIELD_NUMBER: _builtins.int
+    LAST_FAULT_FIELD_NUMBER: _builtins.int
+    flow: _builtins.str
+    """"payment", "capture", "refund" or "payout"."""
+    subject_id: _builtins.str
+    """Its id."""
+    merchant_id: _builtins.str
+    """Whose."""
+    state: _builtins.str
+    """The internal state."""
+    reason: _builtins.str
+    """Why it stands there."""
+    why: Global___StuckSaga.Why.ValueType
+    """What is wrong with it."""
+    faults_count: _builtins.int
+    """Times it was taken up since its last step."""
+    last_fault: _builtins.str
+    """What broke, the last time."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was created."""
+
+    @_builtins.property
+    def next_run_at(self) -> _timestamp_pb2.Timestamp:
+        """When it is due next; unset when never."""
+
+    def __init__(
+        self,
+        *,
+        flow: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        merchant_id: _builtins.str = ...,
+        state: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        why: Global___StuckSaga.Why.ValueType = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        next_run_at: _timestamp_pb2.Timestamp | None = ...,
+        faults_count: _builtins.int = ...,
+        last_fault: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "next_run_at", b"next_run_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "faults_count", b"faults_count", "flow", b"flow", "last_fault", b"last_fault", "merchant_id", b"merchant_id", "next_run_at", b"next_run_at", "reason", b"reason", "state", b"state", "subject_id", b"subject_id", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StuckSaga: _TypeAlias = StuckSaga  # noqa: Y015
+
+@_typing.final
+class ListStuckSagasRequest(_message.Message):
+    """ListStuckSagasRequest limits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOW_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    flow: _builtins.str
+    """Only this flow; empty for all."""
+    page_size: _builtins.int
+    """At most this many; 0 means 100, more than 1000 is read as 1000."""
+    def __init__(
+        self,
+        *,
+        flow: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow", "page_size", b"page_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStuckSagasRequest: _TypeAlias = ListStuckSagasRequest  # noqa: Y015
+
+@_typing.final
+class ListStuckSagasResponse(_message.Message):
+    """ListStuckSagasResponse holds the oldest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAGAS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sagas(self) -> _containers.RepeatedCompositeFieldContainer[Global___StuckSaga]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        sagas: _abc.Iterable[Global___StuckSaga] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sagas", b"sagas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStuckSagasResponse: _TypeAlias = ListStuckSagasResponse  # noqa: Y015
+
+@_typing.final
+class RetrySagaRequest(_message.Message):
+    """RetrySagaRequest names a saga."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Identifies the wish."""
+    subject_id: _builtins.str
+    """Which payment, capture, refund or payout."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetrySagaRequest: _TypeAlias = RetrySagaRequest  # noqa: Y015
+
+@_typing.final
+class RetrySagaResponse(_message.Message):
+    """RetrySagaResponse holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAGA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def saga(self) -> Global___StuckSaga:
+        """As it stands now."""
+
+    def __init__(
+        self,
+        *,
+        saga: Global___StuckSaga | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["saga", b"saga"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["saga", b"saga"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetrySagaResponse: _TypeAlias = RetrySagaResponse  # noqa: Y015
+
+@_typing.final
+class Force(_message.Message):
+    """Force is a proposal to end a saga in a state, and what became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Force._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Force._State.ValueType  # 0
+        """Not set."""
+        STATE_PROPOSED: Force._State.ValueType  # 1
+        """Waits for another person."""
+        STATE_APPLIED: Force._State.ValueType  # 2
+        """Approved and carried out."""
+        STATE_REJECTED: Force._State.ValueType  # 3
+        """Not wanted."""
+        STATE_STALE: Force._State.ValueType  # 4
+        """The saga reached another state or reason after the proposal, so that it no longer fits."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """State is where a proposal stands."""
+
+    STATE_UNSPECIFIED: Force.State.ValueType  # 0
+    """Not set."""
+    STATE_PROPOSED: Force.State.ValueType  # 1
+    """Waits for another person."""
+    STATE_APPLIED: Force.State.ValueType  # 2
+    """Approved and carried out."""
+    STATE_REJECTED: Force.State.ValueType  # 3
+    """Not wanted."""
+    STATE_STALE: Force.State.ValueType  # 4
+    """The saga reached another state or reason after the proposal, so that it no longer fits."""
+
+    FORCE_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    TO_STATE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MAKER_ID_FIELD_NUMBER: _builtins.int
+    CHECKER_ID_FIELD_NUMBER: _builtins.int
+    DECISION_NOTE_FIELD_NUMBER: _builtins.int
+    PROPOSED_AT_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    SUBJECT_VERSION_FIELD_NUMBER: _builtins.int
+    force_id: _builtins.str
+    """Its id, "for_…"."""
+    subject_id: _builtins.str
+    """Which payment, capture, refund or payout."""
+    to_state: _builtins.str
+    """The state it shall end in, such as SUCCEEDED, FAILED, CANCELED."""
+    note: _builtins.str
+    """On what evidence."""
+    state: Global___Force.State.ValueType
+    """Where it stands."""
+    maker_id: _builtins.str
+    """Who proposed it."""
+    checker_id: _builtins.str
+    """Who decided it."""
+    decision_note: _builtins.str
+    """The checker's words."""
+    subject_version: _builtins.int
+    """The saga's version that the maker had seen."""
+    @_builtins.property
+    def proposed_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was proposed."""
+
+    @_builtins.property
+    def decided_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was decided."""
+
+    def __init__(
+        self,
+        *,
+        force_id: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        to_state: _builtins.str = ...,
+        note: _builtins.str = ...,
+        state: Global___Force.State.ValueType = ...,
+        maker_id: _builtins.str = ...,
+        checker_id: _builtins.str = ...,
+        decision_note: _builtins.str = ...,
+        proposed_at: _timestamp_pb2.Timestamp | None = ...,
+        decided_at: _timestamp_pb2.Timestamp | None = ...,
+        subject_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at", "proposed_at", b"proposed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checker_id", b"checker_id", "decided_at", b"decided_at", "decision_note", b"decision_note", "force_id", b"force_id", "maker_id", b"maker_id", "note", b"note", "proposed_at", b"proposed_at", "state", b"state", "subject_id", b"subject_id", "subject_version", b"subject_version", "to_state", b"to_state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Force: _TypeAlias = Force  # noqa: Y015
+
+@_typing.final
+class ProposeForceRequest(_message.Message):
+    """ProposeForceRequest proposes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    TO_STATE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Identifies the proposal; a repetition answers the same one."""
+    subject_id: _builtins.str
+    """Which payment, capture, refund or payout."""
+    to_state: _builtins.str
+    """The state it shall end in."""
+    note: _builtins.str
+    """On what evidence."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        to_state: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "request_id", b"request_id", "subject_id", b"subject_id", "to_state", b"to_state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeForceRequest: _TypeAlias = ProposeForceRequest  # noqa: Y015
+
+@_typing.final
+class ProposeForceResponse(_message.Message):
+    """ProposeForceResponse holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def force(self) -> Global___Force:
+        """The proposal."""
+
+    def __init__(
+        self,
+        *,
+        force: Global___Force | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["force", b"force"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeForceResponse: _TypeAlias = ProposeForceResponse  # noqa: Y015
+
+@_typing.final
+class DecideForceRequest(_message.Message):
+    """DecideForceRequest decides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORCE_ID_FIELD_NUMBER: _builtins.int
+    IS_APPROVED_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    force_id: _builtins.str
+    """Which proposal."""
+    is_approved: _builtins.bool
+    """True carries it out."""
+    note: _builtins.str
+    """Why."""
+    def __init__(
+        self,
+        *,
+        force_id: _builtins.str = ...,
+        is_approved: _builtins.bool = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force_id", b"force_id", "is_approved", b"is_approved", "note", b"note"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideForceRequest: _TypeAlias = DecideForceRequest  # noqa: Y015
+
+@_typing.final
+class DecideForceResponse(_message.Message):
+    """DecideForceResponse holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def force(self) -> Global___Force:
+        """The proposal as it stands."""
+
+    def __init__(
+        self,
+        *,
+        force: Global___Force | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["force", b"force"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideForceResponse: _TypeAlias = DecideForceResponse  # noqa: Y015
+
+@_typing.final
+class ListForcesRequest(_message.Message):
+    """ListForcesRequest pages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    state: Global___Force.State.ValueType
+    """Only in this state; unspecified for all."""
+    page_size: _builtins.int
+    """At most this many; 0 means 100, more than 1000 is read as 1000."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    def __init__(
+        self,
+        *,
+        state: Global___Force.State.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListForcesRequest: _TypeAlias = ListForcesRequest  # noqa: Y015
+
+@_typing.final
+class ListForcesResponse(_message.Message):
+    """ListForcesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def forces(self) -> _containers.RepeatedCompositeFieldContainer[Global___Force]:
+        """The proposals."""
+
+    def __init__(
+        self,
+        *,
+        forces: _abc.Iterable[Global___Force] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forces", b"forces", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListForcesResponse: _TypeAlias = ListForcesResponse  # noqa: Y015
+
+@_typing.final
+class Case(_message.Message):
+    """Case is a matter that a machine could not end by itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OPENED_AT_FIELD_NUMBER: _builtins.int
+    CLOSED_AT_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    case_id: _builtins.str
+    """Its id, "case_…"."""
+    subject_id: _builtins.str
+    """The payment, capture, refund or payout."""
+    merchant_id: _builtins.str
+    """Whose."""
+    reason: _builtins.str
+    """Why it was opened: OUTCOME_UNKNOWN, AMOUNT_MISMATCH, LATE_SUCCESS …"""
+    resolution: _builtins.str
+    """What closed it: the state reached, or "REFUNDED" for money that was given back."""
+    @_builtins.property
+    def opened_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was opened."""
+
+    @_builtins.property
+    def closed_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was closed; unset while it is open."""
+
+    def __init__(
+        self,
+        *,
+        case_id: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        merchant_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        opened_at: _timestamp_pb2.Timestamp | None = ...,
+        closed_at: _timestamp_pb2.Timestamp | None = ...,
+        resolution: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "opened_at", b"opened_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "closed_at", b"closed_at", "merchant_id", b"merchant_id", "opened_at", b"opened_at", "reason", b"reason", "resolution", b"resolution", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Case: _TypeAlias = Case  # noqa: Y015
+
+@_typing.final
+class ListCasesRequest(_message.Message):
+    """ListCasesRequest pages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_OPEN_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    is_open: _builtins.bool
+    """True for those that are still open."""
+    page_size: _builtins.int
+    """At most this many; 0 means 100, more than 1000 is read as 1000."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    def __init__(
+        self,
+        *,
+        is_open: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_open", b"is_open", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCasesRequest: _TypeAlias = ListCasesRequest  # noqa: Y015
+
+@_typing.final
+class ListCasesResponse(_message.Message):
+    """ListCasesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def cases(self) -> _containers.RepeatedCompositeFieldContainer[Global___Case]:
+        """The cases."""
+
+    def __init__(
+        self,
+        *,
+        cases: _abc.Iterable[Global___Case] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cases", b"cases", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCasesResponse: _TypeAlias = ListCasesResponse  # noqa: Y015
+
+@_typing.final
+class AuditRecord(_message.Message):
+    """AuditRecord is one link of the audit chain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    OPERATOR_ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its number, from 1, without gaps."""
+    operator_id: _builtins.str
+    """Who."""
+    action: _builtins.str
+    """What was done: FORCE_PROPOSED, FORCE_APPLIED, SAGA_RETRIED …"""
+    subject_id: _builtins.str
+    """To what."""
+    detail: _builtins.str
+    """The particulars, as JSON."""
+    hash: _builtins.str
+    """SHA-256 over the previous hash and this record, hexadecimal."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        operator_id: _builtins.str = ...,
+        action: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "at", b"at", "detail", b"detail", "hash", b"hash", "number", b"number", "operator_id", b"operator_id", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditRecord: _TypeAlias = AuditRecord  # noqa: Y015
+
+@_typing.final
+class ListAuditRecordsRequest(_message.Message):
+    """ListAuditRecordsRequest pages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    subject_id: _builtins.str
+    """Only about this subject; empty for all."""
+    page_size: _builtins.int
+    """At most this many; 0 means 100, more than 1000 is read as 1000."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    def __init__(
+        self,
+        *,
+        subject_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditRecordsRequest: _TypeAlias = ListAuditRecordsRequest  # noqa: Y015
+
+@_typing.final
+class ListAuditRecordsResponse(_message.Message):
+    """ListAuditRecordsResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditRecord]:
+        """The records."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___AuditRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditRecordsResponse: _TypeAlias = ListAuditRecordsResponse  # noqa: Y015
+
+@_typing.final
+class VerifyAuditChainRequest(_message.Message):
+    """VerifyAuditChainRequest is empty for now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditChainRequest: _TypeAlias = VerifyAuditChainRequest  # noqa: Y015
+
+@_typing.final
+class VerifyAuditChainResponse(_message.Message):
+    """VerifyAuditChainResponse is the verdict."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_BROKEN_NUMBER_FIELD_NUMBER: _builtins.int
+    LAST_HASH_FIELD_NUMBER: _builtins.int
+    records_count: _builtins.int
+    """Records read."""
+    first_broken_number: _builtins.int
+    """Number of the first record that does not fit its hash or its place; 0 when all do."""
+    last_hash: _builtins.str
+    """Hash of the last record; keep it elsewhere, and a cut-off end shows."""
+    def __init__(
+        self,
+        *,
+        records_count: _builtins.int = ...,
+        first_broken_number: _builtins.int = ...,
+        last_hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_broken_number", b"first_broken_number", "last_hash", b"last_hash", "records_count", b"records_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditChainResponse: _TypeAlias = VerifyAuditChainResponse  # noqa: Y015
+
+@_typing.final
+class BillLine(_message.Message):
+    """BillLine is one order that a channel's bill names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUT_REF_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    PROVIDER_REF_FIELD_NUMBER: _builtins.int
+    PAID_AT_FIELD_NUMBER: _builtins.int
+    IS_RETURN_FIELD_NUMBER: _builtins.int
+    out_ref: _builtins.str
+    """Our reference at the channel."""
+    provider_ref: _builtins.str
+    """The channel's own reference."""
+    is_return: _builtins.bool
+    """True for a payout's return."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """What it moved."""
+
+    @_builtins.property
+    def paid_at(self) -> _timestamp_pb2.Timestamp:
+        """When, by the channel."""
+
+    def __init__(
+        self,
+        *,
+        out_ref: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        provider_ref: _builtins.str = ...,
+        paid_at: _timestamp_pb2.Timestamp | None = ...,
+        is_return: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "paid_at", b"paid_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "is_return", b"is_return", "out_ref", b"out_ref", "paid_at", b"paid_at", "provider_ref", b"provider_ref"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BillLine: _TypeAlias = BillLine  # noqa: Y015
+
+@_typing.final
+class SettleByBillRequest(_message.Message):
+    """SettleByBillRequest tells what a bill says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_ID_FIELD_NUMBER: _builtins.int
+    BUSINESS_DATE_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    IS_COMPLETE_FIELD_NUMBER: _builtins.int
+    channel_id: _builtins.str
+    """Whose bill."""
+    business_date: _builtins.str
+    """The channel's business day, YYYY-MM-DD."""
+    is_complete: _builtins.bool
+    """True in the last call about this bill: every line without an item has been told."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___BillLine]:
+        """The lines without an item."""
+
+    def __init__(
+        self,
+        *,
+        channel_id: _builtins.str = ...,
+        business_date: _builtins.str = ...,
+        lines: _abc.Iterable[Global___BillLine] | None = ...,
+        is_complete: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["business_date", b"business_date", "channel_id", b"channel_id", "is_complete", b"is_complete", "lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleByBillRequest: _TypeAlias = SettleByBillRequest  # noqa: Y015
+
+@_typing.final
+class SettleByBillResponse(_message.Message):
+    """SettleByBillResponse counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTLED_COUNT_FIELD_NUMBER: _builtins.int
+    ABSENT_COUNT_FIELD_NUMBER: _builtins.int
+    UNKNOWN_COUNT_FIELD_NUMBER: _builtins.int
+    settled_count: _builtins.int
+    """Orders that a line settled."""
+    absent_count: _builtins.int
+    """Orders that the absence of a line settled."""
+    unknown_count: _builtins.int
+    """Lines whose reference is none of ours."""
+    def __init__(
+        self,
+        *,
+        settled_count: _builtins.int = ...,
+        absent_count: _builtins.int = ...,
+        unknown_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_count", b"absent_count", "settled_count", b"settled_count", "unknown_count", b"unknown_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleByBillResponse: _TypeAlias = SettleByBillResponse  # noqa: Y015

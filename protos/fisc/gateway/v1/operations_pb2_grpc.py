@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class OperationsServiceStub:
     """OperationsService is for the platform's own people and services: merchants, keys, channel contracts, bills, evidence.
-    Callers send the operator token as metadata "authorization: Bearer <token>".
+    Callers send the platform's token or an operator's key as metadata "authorization: Bearer <token or key>". What one person
+    must propose and another decide needs the keys of both: the platform's token is nobody.
     """
 
     def __init__(self, channel):
@@ -91,11 +92,67 @@ class OperationsServiceStub:
                 request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.GetBacklogRequest.SerializeToString,
                 response_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.GetBacklogResponse.FromString,
                 _registered_method=True)
+        self.CreateOperator = channel.unary_unary(
+                '/fisc.gateway.v1.OperationsService/CreateOperator',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.CreateOperatorRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.CreateOperatorResponse.FromString,
+                _registered_method=True)
+        self.RevokeOperator = channel.unary_unary(
+                '/fisc.gateway.v1.OperationsService/RevokeOperator',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.RevokeOperatorRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.RevokeOperatorResponse.FromString,
+                _registered_method=True)
+        self.ListStuckSagas = channel.unary_unary(
+                '/fisc.gateway.v1.OperationsService/ListStuckSagas',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListStuckSagasRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListStuckSagasResponse.FromString,
+                _registered_method=True)
+        self.RetrySaga = channel.unary_unary(
+                '/fisc.gateway.v1.OperationsService/RetrySaga',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.RetrySagaRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.RetrySagaResponse.FromString,
+                _registered_method=True)
+        self.ProposeForce = channel.unary_unary(
+                '/fisc.gateway.v1.OperationsService/ProposeForce',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ProposeForceRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ProposeForceResponse.FromString,
+                _registered_method=True)
+        self.DecideForce = channel.unary_unary(
+                '/fisc.gateway.v1.OperationsService/DecideForce',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.DecideForceRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.DecideForceResponse.FromString,
+                _registered_method=True)
+        self.ListForces = channel.unary_unary(
+                '/fisc.gateway.v1.OperationsService/ListForces',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListForcesRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListForcesResponse.FromString,
+                _registered_method=True)
+        self.ListCases = channel.unary_unary(
+                '/fisc.gateway.v1.OperationsService/ListCases',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListCasesRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListCasesResponse.FromString,
+                _registered_method=True)
+        self.ListAuditRecords = channel.unary_unary(
+                '/fisc.gateway.v1.OperationsService/ListAuditRecords',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListAuditRecordsRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListAuditRecordsResponse.FromString,
+                _registered_method=True)
+        self.VerifyAuditChain = channel.unary_unary(
+                '/fisc.gateway.v1.OperationsService/VerifyAuditChain',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.VerifyAuditChainRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.VerifyAuditChainResponse.FromString,
+                _registered_method=True)
+        self.SettleByBill = channel.unary_unary(
+                '/fisc.gateway.v1.OperationsService/SettleByBill',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.SettleByBillRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.SettleByBillResponse.FromString,
+                _registered_method=True)
 
 
 class OperationsServiceServicer:
     """OperationsService is for the platform's own people and services: merchants, keys, channel contracts, bills, evidence.
-    Callers send the operator token as metadata "authorization: Bearer <token>".
+    Callers send the platform's token or an operator's key as metadata "authorization: Bearer <token or key>". What one person
+    must propose and another decide needs the keys of both: the platform's token is nobody.
     """
 
     def CreateMerchant(self, request, context):
@@ -175,6 +232,84 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateOperator(self, request, context):
+        """CreateOperator registers a person and makes their key, shown in this answer and never again. Needs the platform's token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeOperator(self, request, context):
+        """RevokeOperator ends a person's key at once. Needs the platform's token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStuckSagas(self, request, context):
+        """ListStuckSagas lists what stands before a person, is quarantined, or is past its deadline, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetrySaga(self, request, context):
+        """RetrySaga makes a saga that has not ended due now, and ends its quarantine.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProposeForce(self, request, context):
+        """ProposeForce proposes to end a saga in a state, on evidence from outside such as a channel's bill. Changes nothing yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideForce(self, request, context):
+        """DecideForce approves or rejects a proposal; never by the person who made it. An approved one is carried out at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListForces(self, request, context):
+        """ListForces pages through proposals, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCases(self, request, context):
+        """ListCases pages through the matters that stood or stand before a person, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAuditRecords(self, request, context):
+        """ListAuditRecords pages through the audit chain, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAuditChain(self, request, context):
+        """VerifyAuditChain computes the chain's hashes anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SettleByBill(self, request, context):
+        """SettleByBill tells what a channel's complete bill of one day says of orders that clearing has no item for. What waited
+        for a word gets it: a line is a success; a charge that the bills of its day and the next two days do not name was never taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -233,6 +368,61 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     request_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.GetBacklogRequest.FromString,
                     response_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.GetBacklogResponse.SerializeToString,
             ),
+            'CreateOperator': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateOperator,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.CreateOperatorRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.CreateOperatorResponse.SerializeToString,
+            ),
+            'RevokeOperator': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeOperator,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.RevokeOperatorRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.RevokeOperatorResponse.SerializeToString,
+            ),
+            'ListStuckSagas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStuckSagas,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListStuckSagasRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListStuckSagasResponse.SerializeToString,
+            ),
+            'RetrySaga': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetrySaga,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.RetrySagaRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.RetrySagaResponse.SerializeToString,
+            ),
+            'ProposeForce': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposeForce,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ProposeForceRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ProposeForceResponse.SerializeToString,
+            ),
+            'DecideForce': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideForce,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.DecideForceRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.DecideForceResponse.SerializeToString,
+            ),
+            'ListForces': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListForces,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListForcesRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListForcesResponse.SerializeToString,
+            ),
+            'ListCases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCases,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListCasesRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListCasesResponse.SerializeToString,
+            ),
+            'ListAuditRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditRecords,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListAuditRecordsRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListAuditRecordsResponse.SerializeToString,
+            ),
+            'VerifyAuditChain': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAuditChain,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.VerifyAuditChainRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.VerifyAuditChainResponse.SerializeToString,
+            ),
+            'SettleByBill': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleByBill,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.SettleByBillRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.SettleByBillResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'fisc.gateway.v1.OperationsService', rpc_method_handlers)
@@ -243,7 +433,8 @@ def add_OperationsServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class OperationsService:
     """OperationsService is for the platform's own people and services: merchants, keys, channel contracts, bills, evidence.
-    Callers send the operator token as metadata "authorization: Bearer <token>".
+    Callers send the platform's token or an operator's key as metadata "authorization: Bearer <token or key>". What one person
+    must propose and another decide needs the keys of both: the platform's token is nobody.
     """
 
     @staticmethod
@@ -533,6 +724,303 @@ class OperationsService:
             '/fisc.gateway.v1.OperationsService/GetBacklog',
             fisc_dot_gateway_dot_v1_dot_operations__pb2.GetBacklogRequest.SerializeToString,
             fisc_dot_gateway_dot_v1_dot_operations__pb2.GetBacklogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateOperator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.OperationsService/CreateOperator',
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.CreateOperatorRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.CreateOperatorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeOperator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.OperationsService/RevokeOperator',
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.RevokeOperatorRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.RevokeOperatorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStuckSagas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.OperationsService/ListStuckSagas',
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.ListStuckSagasRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.ListStuckSagasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetrySaga(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.OperationsService/RetrySaga',
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.RetrySagaRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.RetrySagaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeForce(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.OperationsService/ProposeForce',
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.ProposeForceRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.ProposeForceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideForce(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.OperationsService/DecideForce',
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.DecideForceRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.DecideForceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListForces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.OperationsService/ListForces',
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.ListForcesRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.ListForcesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.OperationsService/ListCases',
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.ListCasesRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.ListCasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.OperationsService/ListAuditRecords',
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.ListAuditRecordsRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.ListAuditRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAuditChain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.OperationsService/VerifyAuditChain',
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.VerifyAuditChainRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.VerifyAuditChainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SettleByBill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.OperationsService/SettleByBill',
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.SettleByBillRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.SettleByBillResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class OperationsServiceStub:
     """OperationsService is for the platform's own people and services: merchants, keys, channel contracts, bills, evidence.
-    Callers send the operator token as metadata "authorization: Bearer <token>".
+    Callers send the platform's token or an operator's key as metadata "authorization: Bearer <token or key>". What one person
+    must propose and another decide needs the keys of both: the platform's token is nobody.
     """
 
     @_typing.overload
@@ -57,11 +58,36 @@ class OperationsServiceStub:
     """SearchPayments pages through the payments of all merchants, newest first."""
     GetBacklog: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetBacklogRequest, _operations_pb2.GetBacklogResponse]
     """GetBacklog counts what has not ended, by flow and state, with the oldest age."""
+    CreateOperator: _grpc.UnaryUnaryMultiCallable[_operations_pb2.CreateOperatorRequest, _operations_pb2.CreateOperatorResponse]
+    """CreateOperator registers a person and makes their key, shown in this answer and never again. Needs the platform's token."""
+    RevokeOperator: _grpc.UnaryUnaryMultiCallable[_operations_pb2.RevokeOperatorRequest, _operations_pb2.RevokeOperatorResponse]
+    """RevokeOperator ends a person's key at once. Needs the platform's token."""
+    ListStuckSagas: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListStuckSagasRequest, _operations_pb2.ListStuckSagasResponse]
+    """ListStuckSagas lists what stands before a person, is quarantined, or is past its deadline, oldest first."""
+    RetrySaga: _grpc.UnaryUnaryMultiCallable[_operations_pb2.RetrySagaRequest, _operations_pb2.RetrySagaResponse]
+    """RetrySaga makes a saga that has not ended due now, and ends its quarantine."""
+    ProposeForce: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ProposeForceRequest, _operations_pb2.ProposeForceResponse]
+    """ProposeForce proposes to end a saga in a state, on evidence from outside such as a channel's bill. Changes nothing yet."""
+    DecideForce: _grpc.UnaryUnaryMultiCallable[_operations_pb2.DecideForceRequest, _operations_pb2.DecideForceResponse]
+    """DecideForce approves or rejects a proposal; never by the person who made it. An approved one is carried out at once."""
+    ListForces: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListForcesRequest, _operations_pb2.ListForcesResponse]
+    """ListForces pages through proposals, newest first."""
+    ListCases: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListCasesRequest, _operations_pb2.ListCasesResponse]
+    """ListCases pages through the matters that stood or stand before a person, newest first."""
+    ListAuditRecords: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListAuditRecordsRequest, _operations_pb2.ListAuditRecordsResponse]
+    """ListAuditRecords pages through the audit chain, newest first."""
+    VerifyAuditChain: _grpc.UnaryUnaryMultiCallable[_operations_pb2.VerifyAuditChainRequest, _operations_pb2.VerifyAuditChainResponse]
+    """VerifyAuditChain computes the chain's hashes anew."""
+    SettleByBill: _grpc.UnaryUnaryMultiCallable[_operations_pb2.SettleByBillRequest, _operations_pb2.SettleByBillResponse]
+    """SettleByBill tells what a channel's complete bill of one day says of orders that clearing has no item for. What waited
+    for a word gets it: a line is a success; a charge that the bills of its day and the next two days do not name was never taken.
+    """
 
 @_typing.type_check_only
 class OperationsServiceAsyncStub(OperationsServiceStub):
     """OperationsService is for the platform's own people and services: merchants, keys, channel contracts, bills, evidence.
-    Callers send the operator token as metadata "authorization: Bearer <token>".
+    Callers send the platform's token or an operator's key as metadata "authorization: Bearer <token or key>". What one person
+    must propose and another decide needs the keys of both: the platform's token is nobody.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -87,10 +113,35 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     """SearchPayments pages through the payments of all merchants, newest first."""
     GetBacklog: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetBacklogRequest, _operations_pb2.GetBacklogResponse]  # type: ignore[assignment]
     """GetBacklog counts what has not ended, by flow and state, with the oldest age."""
+    CreateOperator: _aio.UnaryUnaryMultiCallable[_operations_pb2.CreateOperatorRequest, _operations_pb2.CreateOperatorResponse]  # type: ignore[assignment]
+    """CreateOperator registers a person and makes their key, shown in this answer and never again. Needs the platform's token."""
+    RevokeOperator: _aio.UnaryUnaryMultiCallable[_operations_pb2.RevokeOperatorRequest, _operations_pb2.RevokeOperatorResponse]  # type: ignore[assignment]
+    """RevokeOperator ends a person's key at once. Needs the platform's token."""
+    ListStuckSagas: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListStuckSagasRequest, _operations_pb2.ListStuckSagasResponse]  # type: ignore[assignment]
+    """ListStuckSagas lists what stands before a person, is quarantined, or is past its deadline, oldest first."""
+    RetrySaga: _aio.UnaryUnaryMultiCallable[_operations_pb2.RetrySagaRequest, _operations_pb2.RetrySagaResponse]  # type: ignore[assignment]
+    """RetrySaga makes a saga that has not ended due now, and ends its quarantine."""
+    ProposeForce: _aio.UnaryUnaryMultiCallable[_operations_pb2.ProposeForceRequest, _operations_pb2.ProposeForceResponse]  # type: ignore[assignment]
+    """ProposeForce proposes to end a saga in a state, on evidence from outside such as a channel's bill. Changes nothing yet."""
+    DecideForce: _aio.UnaryUnaryMultiCallable[_operations_pb2.DecideForceRequest, _operations_pb2.DecideForceResponse]  # type: ignore[assignment]
+    """DecideForce approves or rejects a proposal; never by the person who made it. An approved one is carried out at once."""
+    ListForces: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListForcesRequest, _operations_pb2.ListForcesResponse]  # type: ignore[assignment]
+    """ListForces pages through proposals, newest first."""
+    ListCases: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListCasesRequest, _operations_pb2.ListCasesResponse]  # type: ignore[assignment]
+    """ListCases pages through the matters that stood or stand before a person, newest first."""
+    ListAuditRecords: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListAuditRecordsRequest, _operations_pb2.ListAuditRecordsResponse]  # type: ignore[assignment]
+    """ListAuditRecords pages through the audit chain, newest first."""
+    VerifyAuditChain: _aio.UnaryUnaryMultiCallable[_operations_pb2.VerifyAuditChainRequest, _operations_pb2.VerifyAuditChainResponse]  # type: ignore[assignment]
+    """VerifyAuditChain computes the chain's hashes anew."""
+    SettleByBill: _aio.UnaryUnaryMultiCallable[_operations_pb2.SettleByBillRequest, _operations_pb2.SettleByBillResponse]  # type: ignore[assignment]
+    """SettleByBill tells what a channel's complete bill of one day says of orders that clearing has no item for. What waited
+    for a word gets it: a line is a success; a charge that the bills of its day and the next two days do not name was never taken.
+    """
 
 class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     """OperationsService is for the platform's own people and services: merchants, keys, channel contracts, bills, evidence.
-    Callers send the operator token as metadata "authorization: Bearer <token>".
+    Callers send the platform's token or an operator's key as metadata "authorization: Bearer <token or key>". What one person
+    must propose and another decide needs the keys of both: the platform's token is nobody.
     """
 
     @_abc_1.abstractmethod
@@ -180,5 +231,95 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.GetBacklogResponse, _abc.Awaitable[_operations_pb2.GetBacklogResponse]]:
         """GetBacklog counts what has not ended, by flow and state, with the oldest age."""
+
+    @_abc_1.abstractmethod
+    def CreateOperator(
+        self,
+        request: _operations_pb2.CreateOperatorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.CreateOperatorResponse, _abc.Awaitable[_operations_pb2.CreateOperatorResponse]]:
+        """CreateOperator registers a person and makes their key, shown in this answer and never again. Needs the platform's token."""
+
+    @_abc_1.abstractmethod
+    def RevokeOperator(
+        self,
+        request: _operations_pb2.RevokeOperatorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.RevokeOperatorResponse, _abc.Awaitable[_operations_pb2.RevokeOperatorResponse]]:
+        """RevokeOperator ends a person's key at once. Needs the platform's token."""
+
+    @_abc_1.abstractmethod
+    def ListStuckSagas(
+        self,
+        request: _operations_pb2.ListStuckSagasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.ListStuckSagasResponse, _abc.Awaitable[_operations_pb2.ListStuckSagasResponse]]:
+        """ListStuckSagas lists what stands before a person, is quarantined, or is past its deadline, oldest first."""
+
+    @_abc_1.abstractmethod
+    def RetrySaga(
+        self,
+        request: _operations_pb2.RetrySagaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.RetrySagaResponse, _abc.Awaitable[_operations_pb2.RetrySagaResponse]]:
+        """RetrySaga makes a saga that has not ended due now, and ends its quarantine."""
+
+    @_abc_1.abstractmethod
+    def ProposeForce(
+        self,
+        request: _operations_pb2.ProposeForceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.ProposeForceResponse, _abc.Awaitable[_operations_pb2.ProposeForceResponse]]:
+        """ProposeForce proposes to end a saga in a state, on evidence from outside such as a channel's bill. Changes nothing yet."""
+
+    @_abc_1.abstractmethod
+    def DecideForce(
+        self,
+        request: _operations_pb2.DecideForceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.DecideForceResponse, _abc.Awaitable[_operations_pb2.DecideForceResponse]]:
+        """DecideForce approves or rejects a proposal; never by the person who made it. An approved one is carried out at once."""
+
+    @_abc_1.abstractmethod
+    def ListForces(
+        self,
+        request: _operations_pb2.ListForcesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.ListForcesResponse, _abc.Awaitable[_operations_pb2.ListForcesResponse]]:
+        """ListForces pages through proposals, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListCases(
+        self,
+        request: _operations_pb2.ListCasesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.ListCasesResponse, _abc.Awaitable[_operations_pb2.ListCasesResponse]]:
+        """ListCases pages through the matters that stood or stand before a person, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListAuditRecords(
+        self,
+        request: _operations_pb2.ListAuditRecordsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.ListAuditRecordsResponse, _abc.Awaitable[_operations_pb2.ListAuditRecordsResponse]]:
+        """ListAuditRecords pages through the audit chain, newest first."""
+
+    @_abc_1.abstractmethod
+    def VerifyAuditChain(
+        self,
+        request: _operations_pb2.VerifyAuditChainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.VerifyAuditChainResponse, _abc.Awaitable[_operations_pb2.VerifyAuditChainResponse]]:
+        """VerifyAuditChain computes the chain's hashes anew."""
+
+    @_abc_1.abstractmethod
+    def SettleByBill(
+        self,
+        request: _operations_pb2.SettleByBillRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.SettleByBillResponse, _abc.Awaitable[_operations_pb2.SettleByBillResponse]]:
+        """SettleByBill tells what a channel's complete bill of one day says of orders that clearing has no item for. What waited
+        for a word gets it: a line is a success; a charge that the bills of its day and the next two days do not name was never taken.
+        """
 
 def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -54,6 +54,30 @@ ROUTING_BALANCED: Routing.ValueType  # 4
 """A mean of the three."""
 Global___Routing: _TypeAlias = Routing  # noqa: Y015
 
+class _CaptureMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CaptureMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CaptureMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAPTURE_METHOD_UNSPECIFIED: _CaptureMethod.ValueType  # 0
+    """Not set: CAPTURE_METHOD_AUTOMATIC."""
+    CAPTURE_METHOD_AUTOMATIC: _CaptureMethod.ValueType  # 1
+    """At once."""
+    CAPTURE_METHOD_MANUAL: _CaptureMethod.ValueType  # 2
+    """Only reserved (预授权); CapturePayment takes it, VoidPayment or time releases it."""
+
+class CaptureMethod(_CaptureMethod, metaclass=_CaptureMethodEnumTypeWrapper):
+    """CaptureMethod says when a payment's money is taken."""
+
+CAPTURE_METHOD_UNSPECIFIED: CaptureMethod.ValueType  # 0
+"""Not set: CAPTURE_METHOD_AUTOMATIC."""
+CAPTURE_METHOD_AUTOMATIC: CaptureMethod.ValueType  # 1
+"""At once."""
+CAPTURE_METHOD_MANUAL: CaptureMethod.ValueType  # 2
+"""Only reserved (预授权); CapturePayment takes it, VoidPayment or time releases it."""
+Global___CaptureMethod: _TypeAlias = CaptureMethod  # noqa: Y015
+
 @_typing.final
 class Payer(_message.Message):
     """Payer is what is known of who pays. It never holds a card number."""
@@ -144,6 +168,8 @@ class Payment(_message.Message):
         """Stopped before it was paid, by the merchant or because its time was up. See reason."""
         STATE_MANUAL: Payment._State.ValueType  # 7
         """No word from the channel within the hard deadline; a person decides with the channel's bill."""
+        STATE_AUTHORIZED: Payment._State.ValueType  # 8
+        """The payer's money is reserved; it waits for captures."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """State is where a payment stands."""
@@ -164,6 +190,8 @@ class Payment(_message.Message):
     """Stopped before it was paid, by the merchant or because its time was up. See reason."""
     STATE_MANUAL: Payment.State.ValueType  # 7
     """No word from the channel within the hard deadline; a person decides with the channel's bill."""
+    STATE_AUTHORIZED: Payment.State.ValueType  # 8
+    """The payer's money is reserved; it waits for captures."""
 
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     MERCHANT_ID_FIELD_NUMBER: _builtins.int
@@ -183,6 +211,9 @@ class Payment(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    CAPTURE_METHOD_FIELD_NUMBER: _builtins.int
+    CAPTURED_MINOR_FIELD_NUMBER: _builtins.int
+    AUTHORIZED_UNTIL_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """Its id, "pay_…"; sortable by time."""
     merchant_id: _builtins.str
@@ -207,6 +238,10 @@ class Payment(_message.Message):
     """Grows with every change."""
     description: _builtins.str
     """What the payer sees."""
+    capture_method: Global___CaptureMethod.ValueType
+    """When its money is taken."""
+    captured_minor: _builtins.int
+    """Taken so far, captures in flight included; minor units. The whole amount once an automatic payment has succeeded."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """How much."""
@@ -231,6 +266,10 @@ class Payment(_message.Message):
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """After this the payer cannot pay any more."""
 
+    @_builtins.property
+    def authorized_until(self) -> _timestamp_pb2.Timestamp:
+        """An authorised payment's reserved money is released at this time."""
+
     def __init__(
         self,
         *,
@@ -252,14 +291,126 @@ class Payment(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
         description: _builtins.str = ...,
+        capture_method: Global___CaptureMethod.ValueType = ...,
+        captured_minor: _builtins.int = ...,
+        authorized_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "expires_at", b"expires_at", "next_action", b"next_action", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "authorized_until", b"authorized_until", "created_at", b"created_at", "expires_at", b"expires_at", "next_action", b"next_action", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempts_count", b"attempts_count", "channel_id", b"channel_id", "created_at", b"created_at", "description", b"description", "expires_at", b"expires_at", "merchant_id", b"merchant_id", "method", b"method", "next_action", b"next_action", "order_ref", b"order_ref", "payment_id", b"payment_id", "reason", b"reason", "refunded_minor", b"refunded_minor", "request_id", b"request_id", "state", b"state", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempts_count", b"attempts_count", "authorized_until", b"authorized_until", "capture_method", b"capture_method", "captured_minor", b"captured_minor", "channel_id", b"channel_id", "created_at", b"created_at", "description", b"description", "expires_at", b"expires_at", "merchant_id", b"merchant_id", "method", b"method", "next_action", b"next_action", "order_ref", b"order_ref", "payment_id", b"payment_id", "reason", b"reason", "refunded_minor", b"refunded_minor", "request_id", b"request_id", "state", b"state", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Payment: _TypeAlias = Payment  # noqa: Y015
+
+@_typing.final
+class Capture(_message.Message):
+    """Capture takes all or part of what an authorised payment has reserved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Capture._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Capture._State.ValueType  # 0
+        """Not set."""
+        STATE_PROCESSING: Capture._State.ValueType  # 1
+        """On its way."""
+        STATE_SUCCEEDED: Capture._State.ValueType  # 2
+        """Taken."""
+        STATE_FAILED: Capture._State.ValueType  # 3
+        """Refused by the channel; the amount may be captured again while the authorisation lasts."""
+        STATE_MANUAL: Capture._State.ValueType  # 4
+        """No word within the hard deadline; a person decides."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """State is where a capture stands."""
+
+    STATE_UNSPECIFIED: Capture.State.ValueType  # 0
+    """Not set."""
+    STATE_PROCESSING: Capture.State.ValueType  # 1
+    """On its way."""
+    STATE_SUCCEEDED: Capture.State.ValueType  # 2
+    """Taken."""
+    STATE_FAILED: Capture.State.ValueType  # 3
+    """Refused by the channel; the amount may be captured again while the authorisation lasts."""
+    STATE_MANUAL: Capture.State.ValueType  # 4
+    """No word within the hard deadline; a person decides."""
+
+    CAPTURE_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    IS_FINAL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CHANNEL_ID_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_AT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    capture_id: _builtins.str
+    """Its id, "cap_…"."""
+    payment_id: _builtins.str
+    """Of which payment."""
+    merchant_id: _builtins.str
+    """Whose."""
+    request_id: _builtins.str
+    """The merchant's key of the request."""
+    is_final: _builtins.bool
+    """True when it releases what is left."""
+    state: Global___Capture.State.ValueType
+    """Where it stands."""
+    reason: _builtins.str
+    """Why, when FAILED or MANUAL."""
+    channel_id: _builtins.str
+    """The channel."""
+    version: _builtins.int
+    """Grows with every change."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """How much."""
+
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was created."""
+
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """When it last changed."""
+
+    @_builtins.property
+    def succeeded_at(self) -> _timestamp_pb2.Timestamp:
+        """When the channel says it was taken."""
+
+    def __init__(
+        self,
+        *,
+        capture_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        merchant_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        is_final: _builtins.bool = ...,
+        state: Global___Capture.State.ValueType = ...,
+        reason: _builtins.str = ...,
+        channel_id: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+        succeeded_at: _timestamp_pb2.Timestamp | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "capture_id", b"capture_id", "channel_id", b"channel_id", "created_at", b"created_at", "is_final", b"is_final", "merchant_id", b"merchant_id", "payment_id", b"payment_id", "reason", b"reason", "request_id", b"request_id", "state", b"state", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Capture: _TypeAlias = Capture  # noqa: Y015
 
 @_typing.final
 class Refund(_message.Message):
@@ -298,6 +449,29 @@ class Refund(_message.Message):
     STATE_MANUAL: Refund.State.ValueType  # 4
     """No word within the hard deadline; a person decides."""
 
+    class _Origin:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Refund._Origin.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ORIGIN_UNSPECIFIED: Refund._Origin.ValueType  # 0
+        """Not set."""
+        ORIGIN_MERCHANT: Refund._Origin.ValueType  # 1
+        """The merchant."""
+        ORIGIN_LATE_SUCCESS: Refund._Origin.ValueType  # 2
+        """The platform: a channel took money after its payment had ended otherwise."""
+
+    class Origin(_Origin, metaclass=_OriginEnumTypeWrapper):
+        """Origin is who wanted it."""
+
+    ORIGIN_UNSPECIFIED: Refund.Origin.ValueType  # 0
+    """Not set."""
+    ORIGIN_MERCHANT: Refund.Origin.ValueType  # 1
+    """The merchant."""
+    ORIGIN_LATE_SUCCESS: Refund.Origin.ValueType  # 2
+    """The platform: a channel took money after its payment had ended otherwise."""
+
     REFUND_ID_FIELD_NUMBER: _builtins.int
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     MERCHANT_ID_FIELD_NUMBER: _builtins.int
@@ -311,6 +485,7 @@ class Refund(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     SUCCEEDED_AT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     refund_id: _builtins.str
     """Its id, "ref_…"."""
     payment_id: _builtins.str
@@ -329,6 +504,8 @@ class Refund(_message.Message):
     """The channel."""
     version: _builtins.int
     """Grows with every change."""
+    origin: Global___Refund.Origin.ValueType
+    """Who wanted it."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """How much."""
@@ -361,10 +538,11 @@ class Refund(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         succeeded_at: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
+        origin: Global___Refund.Origin.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "channel_id", b"channel_id", "created_at", b"created_at", "merchant_id", b"merchant_id", "note", b"note", "payment_id", b"payment_id", "reason", b"reason", "refund_id", b"refund_id", "request_id", b"request_id", "state", b"state", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "channel_id", b"channel_id", "created_at", b"created_at", "merchant_id", b"merchant_id", "note", b"note", "origin", b"origin", "payment_id", b"payment_id", "reason", b"reason", "refund_id", b"refund_id", "request_id", b"request_id", "state", b"state", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -424,6 +602,8 @@ class Payout(_message.Message):
         """Not sent; the hold is released."""
         STATE_MANUAL: Payout._State.ValueType  # 5
         """No word within the hard deadline; a person decides. The money stays held."""
+        STATE_RETURNED: Payout._State.ValueType  # 6
+        """The payee's bank sent it back after it had succeeded (退票); it is the merchant's again."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """State is where a payout stands."""
@@ -440,6 +620,8 @@ class Payout(_message.Message):
     """Not sent; the hold is released."""
     STATE_MANUAL: Payout.State.ValueType  # 5
     """No word within the hard deadline; a person decides. The money stays held."""
+    STATE_RETURNED: Payout.State.ValueType  # 6
+    """The payee's bank sent it back after it had succeeded (退票); it is the merchant's again."""
 
     PAYOUT_ID_FIELD_NUMBER: _builtins.int
     MERCHANT_ID_FIELD_NUMBER: _builtins.int
@@ -454,6 +636,7 @@ class Payout(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     SUCCEEDED_AT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    RETURNED_AT_FIELD_NUMBER: _builtins.int
     payout_id: _builtins.str
     """Its id, "pout_…"."""
     merchant_id: _builtins.str
@@ -490,6 +673,10 @@ class Payout(_message.Message):
     def succeeded_at(self) -> _timestamp_pb2.Timestamp:
         """When the channel says it was done."""
 
+    @_builtins.property
+    def returned_at(self) -> _timestamp_pb2.Timestamp:
+        """When the payee's bank sent it back."""
+
     def __init__(
         self,
         *,
@@ -506,10 +693,11 @@ class Payout(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         succeeded_at: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
+        returned_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "payee", b"payee", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "payee", b"payee", "returned_at", b"returned_at", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "channel_id", b"channel_id", "created_at", b"created_at", "description", b"description", "merchant_id", b"merchant_id", "payee", b"payee", "payout_id", b"payout_id", "reason", b"reason", "request_id", b"request_id", "state", b"state", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "channel_id", b"channel_id", "created_at", b"created_at", "description", b"description", "merchant_id", b"merchant_id", "payee", b"payee", "payout_id", b"payout_id", "reason", b"reason", "request_id", b"request_id", "returned_at", b"returned_at", "state", b"state", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -530,6 +718,7 @@ class CreatePaymentRequest(_message.Message):
     ROUTING_FIELD_NUMBER: _builtins.int
     CHANNEL_IDS_FIELD_NUMBER: _builtins.int
     EXPIRES_IN_S_FIELD_NUMBER: _builtins.int
+    CAPTURE_METHOD_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The merchant's key of this request, 1–64 characters; kept as long as the payment."""
     method: _method_pb2.PaymentMethod.ValueType
@@ -542,6 +731,8 @@ class CreatePaymentRequest(_message.Message):
     """How to choose the channel."""
     expires_in_s: _builtins.int
     """How long the payer may take, in seconds; 0 means 15 minutes, at most a day."""
+    capture_method: Global___CaptureMethod.ValueType
+    """When the money is taken."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """How much; positive, at most 10^12 minor units."""
@@ -566,10 +757,11 @@ class CreatePaymentRequest(_message.Message):
         routing: Global___Routing.ValueType = ...,
         channel_ids: _abc.Iterable[_builtins.str] | None = ...,
         expires_in_s: _builtins.int = ...,
+        capture_method: Global___CaptureMethod.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "payer", b"payer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "channel_ids", b"channel_ids", "description", b"description", "expires_in_s", b"expires_in_s", "method", b"method", "order_ref", b"order_ref", "payer", b"payer", "request_id", b"request_id", "routing", b"routing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "capture_method", b"capture_method", "channel_ids", b"channel_ids", "description", b"description", "expires_in_s", b"expires_in_s", "method", b"method", "order_ref", b"order_ref", "payer", b"payer", "request_id", b"request_id", "routing", b"routing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -756,6 +948,220 @@ class CancelPaymentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelPaymentResponse: _TypeAlias = CancelPaymentResponse  # noqa: Y015
+
+@_typing.final
+class CapturePaymentRequest(_message.Message):
+    """CapturePaymentRequest takes reserved money."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    IS_FINAL_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The merchant's key of this request."""
+    payment_id: _builtins.str
+    """Which payment."""
+    is_final: _builtins.bool
+    """True releases what this and earlier captures leave."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """How much; unset for all that is left."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        is_final: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "is_final", b"is_final", "payment_id", b"payment_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapturePaymentRequest: _TypeAlias = CapturePaymentRequest  # noqa: Y015
+
+@_typing.final
+class CapturePaymentResponse(_message.Message):
+    """CapturePaymentResponse holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPTURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def capture(self) -> Global___Capture:
+        """The capture as it stands."""
+
+    def __init__(
+        self,
+        *,
+        capture: Global___Capture | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapturePaymentResponse: _TypeAlias = CapturePaymentResponse  # noqa: Y015
+
+@_typing.final
+class VoidPaymentRequest(_message.Message):
+    """VoidPaymentRequest releases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The merchant's key of this request."""
+    payment_id: _builtins.str
+    """Which payment."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment_id", b"payment_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidPaymentRequest: _TypeAlias = VoidPaymentRequest  # noqa: Y015
+
+@_typing.final
+class VoidPaymentResponse(_message.Message):
+    """VoidPaymentResponse holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def payment(self) -> Global___Payment:
+        """The payment as it stands: once the channel has confirmed CANCELED, or SUCCEEDED if some of it was captured."""
+
+    def __init__(
+        self,
+        *,
+        payment: Global___Payment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidPaymentResponse: _TypeAlias = VoidPaymentResponse  # noqa: Y015
+
+@_typing.final
+class GetCaptureRequest(_message.Message):
+    """GetCaptureRequest names a capture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPTURE_ID_FIELD_NUMBER: _builtins.int
+    capture_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        capture_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture_id", b"capture_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCaptureRequest: _TypeAlias = GetCaptureRequest  # noqa: Y015
+
+@_typing.final
+class GetCaptureResponse(_message.Message):
+    """GetCaptureResponse holds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPTURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def capture(self) -> Global___Capture:
+        """The capture."""
+
+    def __init__(
+        self,
+        *,
+        capture: Global___Capture | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCaptureResponse: _TypeAlias = GetCaptureResponse  # noqa: Y015
+
+@_typing.final
+class ListCapturesRequest(_message.Message):
+    """ListCapturesRequest pages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    payment_id: _builtins.str
+    """Only this payment's; empty for all."""
+    page_size: _builtins.int
+    """At most this many; 0 means 100, more than 1000 is read as 1000."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    def __init__(
+        self,
+        *,
+        payment_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "payment_id", b"payment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCapturesRequest: _TypeAlias = ListCapturesRequest  # noqa: Y015
+
+@_typing.final
+class ListCapturesResponse(_message.Message):
+    """ListCapturesResponse is one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPTURES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def captures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capture]:
+        """The captures."""
+
+    def __init__(
+        self,
+        *,
+        captures: _abc.Iterable[Global___Capture] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captures", b"captures", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCapturesResponse: _TypeAlias = ListCapturesResponse  # noqa: Y015
 
 @_typing.final
 class WatchPaymentRequest(_message.Message):

@@ -58,6 +58,26 @@ class PaymentServiceStub:
                 request_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.CancelPaymentRequest.SerializeToString,
                 response_deserializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.CancelPaymentResponse.FromString,
                 _registered_method=True)
+        self.CapturePayment = channel.unary_unary(
+                '/fisc.gateway.v1.PaymentService/CapturePayment',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.CapturePaymentRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.CapturePaymentResponse.FromString,
+                _registered_method=True)
+        self.VoidPayment = channel.unary_unary(
+                '/fisc.gateway.v1.PaymentService/VoidPayment',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.VoidPaymentRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.VoidPaymentResponse.FromString,
+                _registered_method=True)
+        self.GetCapture = channel.unary_unary(
+                '/fisc.gateway.v1.PaymentService/GetCapture',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.GetCaptureRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.GetCaptureResponse.FromString,
+                _registered_method=True)
+        self.ListCaptures = channel.unary_unary(
+                '/fisc.gateway.v1.PaymentService/ListCaptures',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.ListCapturesRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.ListCapturesResponse.FromString,
+                _registered_method=True)
         self.WatchPayment = channel.unary_stream(
                 '/fisc.gateway.v1.PaymentService/WatchPayment',
                 request_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.WatchPaymentRequest.SerializeToString,
@@ -126,6 +146,34 @@ class PaymentServiceServicer:
 
     def CancelPayment(self, request, context):
         """CancelPayment asks to stop a payment that has not succeeded. If the channel says it was paid, it is paid.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CapturePayment(self, request, context):
+        """CapturePayment takes all or part of what an authorised payment has reserved. All captures together never exceed it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VoidPayment(self, request, context):
+        """VoidPayment releases what an authorised payment has reserved and no capture took.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCapture(self, request, context):
+        """GetCapture returns one capture.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCaptures(self, request, context):
+        """ListCaptures pages through the merchant's captures, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,6 +250,26 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.CancelPayment,
                     request_deserializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.CancelPaymentRequest.FromString,
                     response_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.CancelPaymentResponse.SerializeToString,
+            ),
+            'CapturePayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.CapturePayment,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.CapturePaymentRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.CapturePaymentResponse.SerializeToString,
+            ),
+            'VoidPayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidPayment,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.VoidPaymentRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.VoidPaymentResponse.SerializeToString,
+            ),
+            'GetCapture': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCapture,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.GetCaptureRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.GetCaptureResponse.SerializeToString,
+            ),
+            'ListCaptures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCaptures,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.ListCapturesRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.ListCapturesResponse.SerializeToString,
             ),
             'WatchPayment': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchPayment,
@@ -351,6 +419,114 @@ class PaymentService:
             '/fisc.gateway.v1.PaymentService/CancelPayment',
             fisc_dot_gateway_dot_v1_dot_payment__pb2.CancelPaymentRequest.SerializeToString,
             fisc_dot_gateway_dot_v1_dot_payment__pb2.CancelPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CapturePayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.PaymentService/CapturePayment',
+            fisc_dot_gateway_dot_v1_dot_payment__pb2.CapturePaymentRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_payment__pb2.CapturePaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoidPayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.PaymentService/VoidPayment',
+            fisc_dot_gateway_dot_v1_dot_payment__pb2.VoidPaymentRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_payment__pb2.VoidPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCapture(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.PaymentService/GetCapture',
+            fisc_dot_gateway_dot_v1_dot_payment__pb2.GetCaptureRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_payment__pb2.GetCaptureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCaptures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.PaymentService/ListCaptures',
+            fisc_dot_gateway_dot_v1_dot_payment__pb2.ListCapturesRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_payment__pb2.ListCapturesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,14 @@ class PaymentServiceStub:
     """ListPayments pages through the merchant's payments, newest first."""
     CancelPayment: _grpc.UnaryUnaryMultiCallable[_payment_pb2.CancelPaymentRequest, _payment_pb2.CancelPaymentResponse]
     """CancelPayment asks to stop a payment that has not succeeded. If the channel says it was paid, it is paid."""
+    CapturePayment: _grpc.UnaryUnaryMultiCallable[_payment_pb2.CapturePaymentRequest, _payment_pb2.CapturePaymentResponse]
+    """CapturePayment takes all or part of what an authorised payment has reserved. All captures together never exceed it."""
+    VoidPayment: _grpc.UnaryUnaryMultiCallable[_payment_pb2.VoidPaymentRequest, _payment_pb2.VoidPaymentResponse]
+    """VoidPayment releases what an authorised payment has reserved and no capture took."""
+    GetCapture: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GetCaptureRequest, _payment_pb2.GetCaptureResponse]
+    """GetCapture returns one capture."""
+    ListCaptures: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ListCapturesRequest, _payment_pb2.ListCapturesResponse]
+    """ListCaptures pages through the merchant's captures, newest first."""
     WatchPayment: _grpc.UnaryStreamMultiCallable[_payment_pb2.WatchPaymentRequest, _payment_pb2.WatchPaymentResponse]
     """WatchPayment sends the payment now and after every change, and ends when the payment has ended."""
     CreateRefund: _grpc.UnaryUnaryMultiCallable[_payment_pb2.CreateRefundRequest, _payment_pb2.CreateRefundResponse]
@@ -81,6 +89,14 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """ListPayments pages through the merchant's payments, newest first."""
     CancelPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.CancelPaymentRequest, _payment_pb2.CancelPaymentResponse]  # type: ignore[assignment]
     """CancelPayment asks to stop a payment that has not succeeded. If the channel says it was paid, it is paid."""
+    CapturePayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.CapturePaymentRequest, _payment_pb2.CapturePaymentResponse]  # type: ignore[assignment]
+    """CapturePayment takes all or part of what an authorised payment has reserved. All captures together never exceed it."""
+    VoidPayment: _aio.UnaryUnaryMultiCallable[_payment_pb2.VoidPaymentRequest, _payment_pb2.VoidPaymentResponse]  # type: ignore[assignment]
+    """VoidPayment releases what an authorised payment has reserved and no capture took."""
+    GetCapture: _aio.UnaryUnaryMultiCallable[_payment_pb2.GetCaptureRequest, _payment_pb2.GetCaptureResponse]  # type: ignore[assignment]
+    """GetCapture returns one capture."""
+    ListCaptures: _aio.UnaryUnaryMultiCallable[_payment_pb2.ListCapturesRequest, _payment_pb2.ListCapturesResponse]  # type: ignore[assignment]
+    """ListCaptures pages through the merchant's captures, newest first."""
     WatchPayment: _aio.UnaryStreamMultiCallable[_payment_pb2.WatchPaymentRequest, _payment_pb2.WatchPaymentResponse]  # type: ignore[assignment]
     """WatchPayment sends the payment now and after every change, and ends when the payment has ended."""
     CreateRefund: _aio.UnaryUnaryMultiCallable[_payment_pb2.CreateRefundRequest, _payment_pb2.CreateRefundResponse]  # type: ignore[assignment]
@@ -136,6 +152,38 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.CancelPaymentResponse, _abc.Awaitable[_payment_pb2.CancelPaymentResponse]]:
         """CancelPayment asks to stop a payment that has not succeeded. If the channel says it was paid, it is paid."""
+
+    @_abc_1.abstractmethod
+    def CapturePayment(
+        self,
+        request: _payment_pb2.CapturePaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.CapturePaymentResponse, _abc.Awaitable[_payment_pb2.CapturePaymentResponse]]:
+        """CapturePayment takes all or part of what an authorised payment has reserved. All captures together never exceed it."""
+
+    @_abc_1.abstractmethod
+    def VoidPayment(
+        self,
+        request: _payment_pb2.VoidPaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.VoidPaymentResponse, _abc.Awaitable[_payment_pb2.VoidPaymentResponse]]:
+        """VoidPayment releases what an authorised payment has reserved and no capture took."""
+
+    @_abc_1.abstractmethod
+    def GetCapture(
+        self,
+        request: _payment_pb2.GetCaptureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.GetCaptureResponse, _abc.Awaitable[_payment_pb2.GetCaptureResponse]]:
+        """GetCapture returns one capture."""
+
+    @_abc_1.abstractmethod
+    def ListCaptures(
+        self,
+        request: _payment_pb2.ListCapturesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.ListCapturesResponse, _abc.Awaitable[_payment_pb2.ListCapturesResponse]]:
+        """ListCaptures pages through the merchant's captures, newest first."""
 
     @_abc_1.abstractmethod
     def WatchPayment(
