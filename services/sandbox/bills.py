@@ -6,11 +6,11 @@ rows repeat the order's numbers with an order amount of 0.00; the count may be w
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from services.sandbox.clock import SHANGHAI, rfc3339
-from services.sandbox.records import Account, Order, Payout, Refund
+from services.sandbox.records import SUCCEEDED, Account, Capture, Order, Payout, Refund
 
 WECHAT_COLUMNS = (
     "交易时间", "公众账号ID", "商户号", "特约商户号", "设备号", "微信订单号", "商户订单号",
@@ -24,14 +24,37 @@ WECHAT_SUMMARY_COLUMNS = (
 )  # fmt: skip
 SIMPAY_COLUMNS = (
     "order_no", "refund_no", "payout_no", "kind", "amount", "currency", "fee", "status",
-    "provider_no", "time",
+    "provider_no", "time", "capture_no",
 )  # fmt: skip
 
 WRONG_AMOUNT_EXTRA = 100
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 TRUNCATED_NUMERATOR, TRUNCATED_DENOMINATOR = 3, 5
 
-Line = Order | Refund | Payout
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutReturn:
+    """The money of a payout coming back, under the payout's number; its fee stays taken."""
+
+    out_ref: str
+    amount: int
+    currency: str
+    provider_ref: str
+    returned_at: datetime | None
+
+
+Line = Order | Capture | Refund | Payout | PayoutReturn
+
+
+def payout_return(payout: Payout) -> PayoutReturn:
+    """The line of a payout's return."""
+    return PayoutReturn(
+        out_ref=payout.out_ref,
+        amount=payout.amount,
+        currency=payout.currency,
+        provider_ref=payout.provider_ref,
+        returned_at=payout.returned_at,
+    )
 
 
 def altered(lines: Iterable[Line], alterations: Mapping[str, str]) -> list[Line]:
@@ -60,14 +83,23 @@ def simpay(lines: Sequence[Line]) -> bytes:
 
 
 def _simpay_cells(line: Line) -> list[str]:
-    if isinstance(line, Order):
-        numbers, kind, moment = (line.out_ref, "", ""), "PAY", line.paid_at
-    elif isinstance(line, Refund):
-        numbers, kind, moment = (line.order_ref, line.out_ref, ""), "REFUND", line.finished_at
-    else:
-        numbers, kind, moment = ("", "", line.out_ref), "PAYOUT", line.finished_at
-    cells = [*numbers, kind, str(line.amount), line.currency, str(line.fee), line.status]
-    return [*cells, line.provider_ref, rfc3339(moment) if moment else ""]
+    number, capture_no = line.out_ref, ""
+    fee = 0 if isinstance(line, PayoutReturn) else line.fee
+    match line:
+        case Order():
+            numbers, kind, moment = [number, "", ""], "PAY", line.paid_at
+        case Capture():
+            numbers, kind, moment = [line.order_ref, "", ""], "CAPTURE", line.finished_at
+            capture_no = number
+        case Refund():
+            numbers, kind, moment = [line.order_ref, number, ""], "REFUND", line.finished_at
+        case Payout():
+            numbers, kind, moment = ["", "", number], "PAYOUT", line.finished_at
+        case _:
+            numbers, kind, moment = ["", "", number], "PAYOUT_RETURN", line.returned_at
+    # What a bill lists has happened, whatever became of it since.
+    cells = [*numbers, kind, str(line.amount), line.currency, str(fee), SUCCEEDED]
+    return [*cells, line.provider_ref, rfc3339(moment) if moment else "", capture_no]
 
 
 def wechat(

@@ -1,4 +1,4 @@
-"""The durable book: every account, order, refund, payout and callback, in SQLite (WAL).
+"""The durable book: every account, order, capture, refund, payout and callback, in SQLite (WAL).
 
 A write is committed before it is answered. The calls are synchronous on purpose: one commit costs
 some tens of microseconds, less than handing it to a thread, and so every operation of the
@@ -13,17 +13,19 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from services.sandbox.records import Account, BookRow, Callback, Order, Payout, Refund
+from services.sandbox.records import Account, BookRow, Callback, Capture, Order, Payout, Refund
 
-Record = TypeVar("Record", Order, Refund, Payout, Callback)
+Record = TypeVar("Record", Order, Capture, Refund, Payout, Callback)
 
 _TABLES: dict[type, str] = {
     Order: "charge_order",
+    Capture: "capture",
     Refund: "refund",
     Payout: "payout",
     Callback: "callback",
 }
-_TIMES = frozenset({"created_at", "paid_at", "finished_at"})
+_TIMES = frozenset({"created_at", "paid_at", "finished_at", "authorized_until", "returned_at"})
+_FLAGS = frozenset({"capture_later", "is_final"})
 _FIELDS = {kind: [field.name for field in dataclasses.fields(kind)] for kind in _TABLES}
 _SELECT = {kind: f"SELECT {', '.join(_FIELDS[kind])} FROM {_TABLES[kind]}" for kind in _TABLES}
 _SAVE = {
@@ -32,21 +34,52 @@ _SAVE = {
     for kind, table in _TABLES.items()
 }
 _BUSY_TIMEOUT_S = 5.0
+# Columns that books made by earlier versions lack; schema.sql has them for new ones.
+_ADDED_COLUMNS = (
+    ("charge_order", "capture_later", "INTEGER NOT NULL DEFAULT 0"),
+    ("charge_order", "captured", "INTEGER NOT NULL DEFAULT 0"),
+    ("charge_order", "authorized_until", "TEXT"),
+    ("payout", "notify_url", "TEXT NOT NULL DEFAULT ''"),
+    ("payout", "return_at_ms", "INTEGER"),
+    ("payout", "returned_at", "TEXT"),
+)
+# An authorisation charges nobody: its captures do. A payout that came back keeps its own row.
+_BOOK = (
+    "SELECT 'charge' AS kind, account_id, out_ref, '' AS order_ref, amount, currency,"
+    " status, code, provider_ref, coalesce(paid_at, created_at) AS time, fee, times_charged"
+    " FROM charge_order UNION ALL"
+    " SELECT 'capture', account_id, out_ref, order_ref, amount, currency, status, code,"
+    " provider_ref, coalesce(finished_at, created_at), fee, status = 'SUCCEEDED'"
+    " FROM capture UNION ALL"
+    " SELECT 'refund', account_id, out_ref, order_ref, amount, currency, status, code,"
+    " provider_ref, coalesce(finished_at, created_at), fee, 0 FROM refund UNION ALL"
+    " SELECT 'payout', account_id, out_ref, '', amount, currency, status, code,"
+    " provider_ref, coalesce(finished_at, created_at), fee, 0 FROM payout UNION ALL"
+    " SELECT 'payout_return', account_id, out_ref, '', amount, currency, status, code,"
+    " provider_ref, returned_at, 0, 0 FROM payout WHERE returned_at IS NOT NULL"
+)
 
 
 class Book:
-    """Opens (and creates) the book in `path`. Not shared between processes or threads."""
+    """Opens (creates, brings up to date) the book in `path`. For one process and one thread."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
+        self._add_columns()
         self._db.executescript(Path(__file__).with_name("schema.sql").read_text("utf-8"))
         self._accounts = {
             account_id: Account.model_validate_json(settings)
             for account_id, settings in self._db.execute("SELECT account_id, settings FROM account")
         }
+
+    def _add_columns(self) -> None:
+        for table, column, definition in _ADDED_COLUMNS:
+            known = {row[1] for row in self._db.execute(f"PRAGMA table_info ({table})")}
+            if known and column not in known:
+                self._db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {definition}")
 
     def close(self) -> None:
         """Close the file; everything committed stays."""
@@ -111,9 +144,9 @@ class Book:
             (account_id, currency, delta),
         )
 
-    # Orders, refunds, payouts, callbacks
+    # Orders, captures, refunds, payouts, callbacks
 
-    def save(self, record: Order | Refund | Payout | Callback) -> None:
+    def save(self, record: Order | Capture | Refund | Payout | Callback) -> None:
         """Insert or replace one record."""
         values = [getattr(record, name) for name in _FIELDS[type(record)]]
         stored = [
@@ -145,10 +178,21 @@ class Book:
     # What a day's bill is made of
 
     def paid_on(self, account_id: str, day: date) -> list[Order]:
-        """Orders paid on the business day, oldest first."""
+        """Orders paid on the business day, oldest first; of authorised ones the captures tell."""
         return self.select(
             Order,
-            "WHERE account_id = ? AND substr(paid_at, 1, 10) = ? ORDER BY paid_at, out_ref",
+            "WHERE account_id = ? AND substr(paid_at, 1, 10) = ? AND capture_later = 0"
+            " ORDER BY paid_at, out_ref",
+            account_id,
+            day.isoformat(),
+        )
+
+    def captured_on(self, account_id: str, day: date) -> list[Capture]:
+        """Captures that succeeded on the business day, oldest first."""
+        return self.select(
+            Capture,
+            "WHERE account_id = ? AND substr(finished_at, 1, 10) = ? AND status = 'SUCCEEDED'"
+            " ORDER BY finished_at, out_ref",
             account_id,
             day.isoformat(),
         )
@@ -166,28 +210,28 @@ class Book:
         )
 
     def paid_out_on(self, account_id: str, day: date) -> list[Payout]:
-        """Payouts that succeeded on the business day, oldest first."""
+        """Payouts paid on the business day, oldest first, also those sent back since."""
         return self.select(
             Payout,
-            "WHERE account_id = ? AND substr(finished_at, 1, 10) = ? AND status = 'SUCCEEDED'"
-            " ORDER BY finished_at, out_ref",
+            "WHERE account_id = ? AND substr(finished_at, 1, 10) = ?"
+            " AND status IN ('SUCCEEDED', 'RETURNED') ORDER BY finished_at, out_ref",
+            account_id,
+            day.isoformat(),
+        )
+
+    def returned_on(self, account_id: str, day: date) -> list[Payout]:
+        """Payouts that came back on the business day, oldest first."""
+        return self.select(
+            Payout,
+            "WHERE account_id = ? AND substr(returned_at, 1, 10) = ? ORDER BY returned_at, out_ref",
             account_id,
             day.isoformat(),
         )
 
     def rows(self, account_id: str | None, day: date | None) -> list[BookRow]:
         """The whole book as `GET /control/book` shows it, oldest first."""
-        sql = (
-            "SELECT 'charge' AS kind, account_id, out_ref, '' AS order_ref, amount, currency,"
-            " status, code, provider_ref, coalesce(paid_at, created_at) AS time, fee, times_charged"
-            " FROM charge_order UNION ALL"
-            " SELECT 'refund', account_id, out_ref, order_ref, amount, currency, status, code,"
-            " provider_ref, coalesce(finished_at, created_at), fee, 0 FROM refund UNION ALL"
-            " SELECT 'payout', account_id, out_ref, '', amount, currency, status, code,"
-            " provider_ref, coalesce(finished_at, created_at), fee, 0 FROM payout"
-        )
         cursor = self._db.execute(
-            f"SELECT * FROM ({sql}) WHERE (?1 IS NULL OR account_id = ?1)"
+            f"SELECT * FROM ({_BOOK}) WHERE (?1 IS NULL OR account_id = ?1)"
             " AND (?2 IS NULL OR substr(time, 1, 10) = ?2) ORDER BY time, kind, out_ref",
             (account_id, day.isoformat() if day else None),
         )
@@ -211,4 +255,6 @@ def _record(kind: type[Record], row: Sequence[object]) -> Record:
     for name in _TIMES & fields.keys():
         value = fields[name]
         fields[name] = datetime.fromisoformat(value) if isinstance(value, str) else None
+    for name in _FLAGS & fields.keys():
+        fields[name] = bool(fields[name])
     return kind(**fields)

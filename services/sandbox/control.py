@@ -17,7 +17,8 @@ from starlette.routing import Mount, Route
 
 from services.sandbox import crypto
 from services.sandbox.clock import parse_day, real_now, rfc3339
-from services.sandbox.exchange import Exchange, OrderUnknown
+from services.sandbox.errors import OrderUnknown, PayoutUnknown
+from services.sandbox.exchange import Exchange
 from services.sandbox.faults import FaultBoard, FaultName
 from services.sandbox.gate import Failing
 from services.sandbox.notifier import DELIVERY_TIMEOUT_S, Notifier
@@ -55,6 +56,14 @@ class FaultBody(_Body):
 
 class PayBody(_Body):
     """POST /control/pay."""
+
+    account_id: str
+    out_ref: str
+    late: bool = False
+
+
+class ReturnBody(_Body):
+    """POST /control/return."""
 
     account_id: str
     out_ref: str
@@ -99,6 +108,7 @@ class Control:
             ("GET", "/faults", self._list_faults),
             ("DELETE", "/faults", self._clear_faults),
             ("POST", "/pay", self._pay),
+            ("POST", "/return", self._return),
             ("POST", "/signtest", self._signtest),
             ("GET", "/book", self._show_book),
             ("GET", "/callbacks", self._callbacks),
@@ -189,10 +199,19 @@ class Control:
     async def _pay(self, request: Request) -> Json:
         body = parse(PayBody, await request.body())
         try:
-            order = self._exchange.pay(self._account(body.account_id), body.out_ref)
+            order = self._exchange.pay(self._account(body.account_id), body.out_ref, late=body.late)
         except OrderUnknown as unknown:
             raise Failing(404, "ORDER_NOT_FOUND", "no such order") from unknown
         return {"status": order.status, "times_charged": order.times_charged}
+
+    async def _return(self, request: Request) -> Json:
+        body = parse(ReturnBody, await request.body())
+        account = self._account(body.account_id)
+        try:
+            payout = self._exchange.payouts.send_back(account.account_id, body.out_ref)
+        except PayoutUnknown as unknown:
+            raise Failing(404, "PAYOUT_NOT_FOUND", "no such payout") from unknown
+        return {"status": payout.status, "code": payout.code}
 
     async def _signtest(self, request: Request) -> Json:
         body = parse(SigntestBody, await request.body())
@@ -215,6 +234,7 @@ class Control:
             day = parse_day(query["date"]) if "date" in query else None
         except ValueError as error:
             raise bad_param("date", "must be YYYY-MM-DD", location="query") from error
+        self._exchange.release_expired()
         return self._book.rows(query.get("account_id"), day)
 
     async def _callbacks(self, request: Request) -> Json:

@@ -1,29 +1,25 @@
-"""What a channel decides: charges, payers who pay, closes, refunds, payouts.
+"""What a channel decides: charges and authorisations, payers who pay, closes, refunds.
 
 Every method is synchronous, so it is atomic on the event loop; each changes the book in one
 transaction. Both wire protocols speak to this one set of rules.
 """
 
-import asyncio
-import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.sandbox import clock as clocks
 from services.sandbox import records
+from services.sandbox.agenda import Agenda
 from services.sandbox.book import Book
+from services.sandbox.captures import Captures
+from services.sandbox.errors import Conflict, OrderUnknown
 from services.sandbox.fate import Fate
 from services.sandbox.notifier import Notifier
-from services.sandbox.records import Account, Order, Payout, Refund
+from services.sandbox.payouts import Payouts
+from services.sandbox.records import Account, Order, Refund
 
-
-class Conflict(Exception):
-    """The reference is taken by a request with other content."""
-
-
-class OrderUnknown(Exception):
-    """No such order."""
+AUTHORIZATION_LIFE = timedelta(days=7)
+AUTHORIZATION_EXPIRED = "AUTH_EXPIRED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +36,14 @@ class ChargeRequest:
     payer_token: str = ""
     attach: str = ""
     immediate: bool = True
+    capture_later: bool = False
 
 
 class Exchange:
-    """The rules over the book. `start` re-arms what was pending when the process ended."""
+    """The rules over the book. `start` re-arms what was pending when the process ended.
+
+    Captures and payouts have their own rules, behind `captures` and `payouts`.
+    """
 
     def __init__(
         self,
@@ -56,34 +56,37 @@ class Exchange:
         self.book = book
         self.clock = clock
         self._fate = fate
-        self._notifier = notifier
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._agenda = Agenda(book=book, fate=fate, notifier=notifier)
+        self.captures = Captures(book=book, clock=clock, fate=fate, agenda=self._agenda)
+        self.payouts = Payouts(book=book, clock=clock, fate=fate, agenda=self._agenda)
 
     def start(self) -> None:
         """Plan again what payers and banks were about to do; call on the running loop."""
         for order in self.book.select(Order, "WHERE status = 'PENDING'"):
             self._plan_payer(order)
         for refund in self.book.select(Refund, "WHERE status = 'PROCESSING'"):
-            self._plan(refund.settle_at_ms, self.settle_refund, refund.account_id, refund.out_ref)
-        for payout in self.book.select(Payout, "WHERE status = 'PROCESSING'"):
-            self._plan(payout.settle_at_ms, self.settle_payout, payout.account_id, payout.out_ref)
+            self._agenda.plan(
+                refund.settle_at_ms, self.settle_refund, refund.account_id, refund.out_ref
+            )
+        self.captures.start()
+        self.payouts.start()
 
     def stop(self) -> None:
         """Forget the plans (the book keeps them)."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+        self._agenda.stop()
 
     # Charges
 
     def charge(self, account: Account, request: ChargeRequest, *, certainly: bool = False) -> Order:
         """Create an order, or return the one already there. Raises Conflict on other content.
 
-        `certainly` makes it paid whatever chance says: for faults that hide a real charge.
+        `certainly` makes it paid (or authorised) whatever chance says: for faults that hide a real
+        charge.
         """
         known = self.order(account, request.out_ref)
         if known is not None:
-            same = (known.amount, known.currency) == (request.amount, request.currency)
+            terms = (known.amount, known.currency, known.capture_later)
+            same = terms == (request.amount, request.currency, request.capture_later)
             if known.is_tombstone or same:
                 return known
             raise Conflict(request.out_ref)
@@ -99,43 +102,57 @@ class Exchange:
         with self.book.transaction():
             self.book.save(order)
             if certainly or status == records.SUCCEEDED:
-                order = self._take_money(account, order, tell=account.profile.notify_immediate)
+                order = self._paid(account, order, tell=account.profile.notify_immediate)
         if order.status == records.PENDING:
             self._plan_payer(order)
         return order
 
     def order(self, account: Account, out_ref: str) -> Order | None:
-        """The order as it stands now; one past its deadline is closed by looking at it."""
+        """The order as it stands now; one whose time is over is closed by looking at it."""
         order = self.book.find(Order, account.account_id, out_ref)
-        if order is None or order.status != records.PENDING or order.deadline_ms is None:
-            return order
-        if clocks.now_ms() < order.deadline_ms:
-            return order
-        closed = replace(order, status=records.CLOSED, message="expired")
-        self.book.save(closed)
-        return closed
+        if order is None:
+            return None
+        until, deadline_ms = order.authorized_until, order.deadline_ms
+        if order.status == records.AUTHORIZED and until and self.clock.now() >= until:
+            return self._release(order, "authorisation expired", code=AUTHORIZATION_EXPIRED)
+        if order.status == records.PENDING and deadline_ms and clocks.now_ms() >= deadline_ms:
+            return self._release(order, "expired")
+        return order
 
-    def pay(self, account: Account, out_ref: str) -> Order:
-        """The payer pays a pending order; nothing happens to one in any other state."""
+    def release_expired(self) -> None:
+        """Release every authorisation whose time is over, for those who read the whole book."""
+        now = self.clock.now().isoformat(timespec="seconds")
+        due = "WHERE status = 'AUTHORIZED' AND authorized_until <= ?"
+        for order in self.book.select(Order, due, now):
+            self._release(order, "authorisation expired", code=AUTHORIZATION_EXPIRED)
+
+    def pay(self, account: Account, out_ref: str, *, late: bool = False) -> Order:
+        """The payer pays a pending order; nothing happens to one in any other state.
+
+        `late`: the channel breaks its word and takes the money of an order that it has closed.
+        """
         order = self.order(account, out_ref)
         if order is None:
             raise OrderUnknown(out_ref)
-        if order.status == records.PENDING:
+        breaks_word = late and order.status == records.CLOSED and not order.is_tombstone
+        if order.status == records.PENDING or breaks_word:
             with self.book.transaction():
-                order = self._take_money(account, order, tell=True)
+                order = self._paid(account, order, tell=True)
         return order
 
     def close(self, account: Account, out_ref: str, *, tombstone: bool) -> Order:
-        """Close an unpaid order. An unknown one leaves a tombstone, or raises OrderUnknown."""
+        """Close an unpaid order, or release what an authorised one still holds.
+
+        An unknown one leaves a tombstone, or raises OrderUnknown.
+        """
         order = self.order(account, out_ref)
         if order is None:
             if not tombstone:
                 raise OrderUnknown(out_ref)
             order = self._tombstone(account, out_ref)
             self.book.save(order)
-        elif order.status == records.PENDING:
-            order = replace(order, status=records.CLOSED, message="closed by merchant")
-            self.book.save(order)
+        elif order.status in (records.PENDING, records.AUTHORIZED):
+            order = self._release(order, "closed by merchant")
         return order
 
     # Refunds
@@ -184,14 +201,14 @@ class Exchange:
             return refund
         if settle_at_ms is None:
             return self.settle_refund(account.account_id, out_ref)
-        self._plan(settle_at_ms, self.settle_refund, account.account_id, out_ref)
+        self._agenda.plan(settle_at_ms, self.settle_refund, account.account_id, out_ref)
         return refund
 
     def refund_problem(self, account: Account, order: Order, amount: int) -> str:
         """Why the order cannot be refunded by that much: a code, or "" if it can."""
-        if order.status != records.SUCCEEDED:
+        if order.taken == 0:
             return "ORDER_NOT_PAID"
-        if self.book.refunded(account.account_id, order.out_ref) + amount > order.amount:
+        if self.book.refunded(account.account_id, order.out_ref) + amount > order.taken:
             return "REFUND_AMOUNT_EXCEEDED"
         if self.book.available(account.account_id, order.currency) < amount:
             return "NOT_ENOUGH"
@@ -206,72 +223,8 @@ class Exchange:
             refund = replace(refund, status=records.SUCCEEDED, finished_at=self.clock.now())
             with self.book.transaction():
                 self.book.save(refund)
-                self._tell(account_id, "refund", out_ref, refund.notify_url)
+                self._agenda.tell(account_id, "refund", out_ref, refund.notify_url)
         return refund
-
-    # Payouts
-
-    def payout(
-        self,
-        account: Account,
-        *,
-        out_ref: str,
-        amount: int,
-        currency: str,
-        payee_account: str,
-        payee_name: str,
-        description: str,
-    ) -> Payout:
-        """Send money to a payee, or return the payout already there. Raises Conflict."""
-        known = self.book.find(Payout, account.account_id, out_ref)
-        if known is not None:
-            if (known.amount, known.currency, known.payee_account) != (
-                amount,
-                currency,
-                payee_account,
-            ):
-                raise Conflict(out_ref)
-            return known
-        fee = account.profile.payout_fee
-        enough = self.book.available(account.account_id, currency) >= amount + fee
-        settle_at_ms = self._fate.settle_at_ms(account, out_ref) if enough else None
-        now = self.clock.now()
-        payout = Payout(
-            account_id=account.account_id,
-            out_ref=out_ref,
-            status=records.PROCESSING if enough else records.FAILED,
-            amount=amount,
-            currency=currency,
-            payee_account=payee_account,
-            payee_name=payee_name,
-            description=description,
-            provider_ref=self._fate.provider_ref(self.clock.today(), account, "payout", out_ref),
-            code="" if enough else "NOT_ENOUGH",
-            fee=fee if enough else 0,
-            settle_at_ms=settle_at_ms,
-            created_at=now,
-            finished_at=None if enough else now,
-        )
-        with self.book.transaction():
-            self.book.save(payout)
-            if enough:
-                self.book.credit(account.account_id, currency, -amount - fee)
-        if not enough:
-            return payout
-        if settle_at_ms is None:
-            return self.settle_payout(account.account_id, out_ref)
-        self._plan(settle_at_ms, self.settle_payout, account.account_id, out_ref)
-        return payout
-
-    def settle_payout(self, account_id: str, out_ref: str) -> Payout:
-        """The payee's bank has the money."""
-        payout = self.book.find(Payout, account_id, out_ref)
-        if payout is None:
-            raise OrderUnknown(out_ref)
-        if payout.status == records.PROCESSING:
-            payout = replace(payout, status=records.SUCCEEDED, finished_at=self.clock.now())
-            self.book.save(payout)
-        return payout
 
     # Inner workings
 
@@ -302,6 +255,7 @@ class Exchange:
             times_charged=0,
             created_at=self.clock.now(),
             paid_at=None,
+            capture_later=request.capture_later,
         )
 
     def _tombstone(self, account: Account, out_ref: str) -> Order:
@@ -316,35 +270,35 @@ class Exchange:
         order = self._new_order(account, request, records.CLOSED, "")
         return replace(order, message="closed before it existed", auto_pay_at_ms=None)
 
-    def _take_money(self, account: Account, order: Order, *, tell: bool) -> Order:
-        paid = replace(
-            order,
-            status=records.SUCCEEDED,
-            code="",
-            message="",
-            fee=account.profile.fee(order.amount),
-            times_charged=order.times_charged + 1,
-            paid_at=self.clock.now(),
-        )
+    def _paid(self, account: Account, order: Order, *, tell: bool) -> Order:
+        """The payer's money is taken, or only reserved; within a transaction."""
+        now = self.clock.now()
+        if order.capture_later:
+            until = now + AUTHORIZATION_LIFE
+            paid = replace(order, status=records.AUTHORIZED, authorized_until=until)
+        else:
+            paid = replace(
+                order,
+                status=records.SUCCEEDED,
+                fee=account.profile.fee(order.amount),
+                times_charged=order.times_charged + 1,
+                paid_at=now,
+            )
+            self.book.credit(account.account_id, order.currency, order.amount - paid.fee)
+        paid = replace(paid, code="", message="")
         self.book.save(paid)
-        self.book.credit(account.account_id, order.currency, order.amount - paid.fee)
         if tell:
-            self._tell(account.account_id, "payment", order.out_ref, order.notify_url)
+            self._agenda.tell(account.account_id, "payment", order.out_ref, order.notify_url)
         return paid
 
-    def _tell(self, account_id: str, kind: str, out_ref: str, url: str) -> None:
-        account = self.book.account(account_id)
-        if not url or account is None:
-            return
-        event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{account_id}/{kind}/{out_ref}"))
-        self._notifier.enqueue(
-            event_id=event_id,
-            account_id=account_id,
-            kind=kind,
-            out_ref=out_ref,
-            url=url,
-            due_ms=self._fate.callback_at_ms(account, out_ref),
-        )
+    def _release(self, order: Order, message: str, *, code: str = "") -> Order:
+        """Nothing more can be taken: paid as far as it was captured, or else closed."""
+        if order.captured:
+            released = replace(order, status=records.SUCCEEDED, message=message)
+        else:
+            released = replace(order, status=records.CLOSED, code=code, message=message)
+        self.book.save(released)
+        return released
 
     def _returned_fee(self, account: Account, order: Order, amount: int) -> int:
         """Proportional to the amount going back, half up, never more than is left of the fee."""
@@ -362,15 +316,4 @@ class Exchange:
                 self.pay(account, out_ref)
 
         if order.auto_pay_at_ms is not None:
-            self._plan(order.auto_pay_at_ms, payer_pays, order.account_id, order.out_ref)
-
-    def _plan(
-        self, due_ms: int | None, act: Callable[[str, str], object], account_id: str, out_ref: str
-    ) -> None:
-        def happen() -> None:
-            self._timers.discard(timer)
-            act(account_id, out_ref)
-
-        wait_s = max(0, (due_ms or 0) - clocks.now_ms()) / 1000
-        timer = asyncio.get_running_loop().call_later(wait_s, happen)
-        self._timers.add(timer)
+            self._agenda.plan(order.auto_pay_at_ms, payer_pays, order.account_id, order.out_ref)

@@ -56,8 +56,17 @@ class Fate:
             *who, "pays after", profile.auto_pay_after_ms
         )
 
+    def return_at_ms(self, account: Account, out_ref: str) -> int | None:
+        """When the payee's bank sends a payout back, in real time; None is never."""
+        profile, who = account.profile, (account.account_id, out_ref)
+        if self._chance.fraction(*who, "returns") >= profile.payout_return_rate:
+            return None
+        return clocks.now_ms() + self._chance.between_ms(
+            *who, "returns after", profile.payout_return_after_ms
+        )
+
     def settle_at_ms(self, account: Account, out_ref: str) -> int | None:
-        """When a refund or payout arrives, in real time; None is at once."""
+        """When a capture, refund or payout arrives, in real time; None is at once."""
         span = account.profile.settle_after_ms
         if span is None and account.provider == "wechat":
             span = WECHAT_SETTLE_MS

@@ -1,5 +1,6 @@
-"""The payer's view at `/`: orders that wait for a payer, each with a button, and the accounts."""
+"""The payer's view at `/`: orders to pay, money reserved, payouts to send back, the accounts."""
 
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -10,16 +11,18 @@ from starlette.routing import Route
 
 from libs.money import Money
 from services.sandbox.control import is_loopback
-from services.sandbox.exchange import Exchange, OrderUnknown
+from services.sandbox.errors import OrderUnknown, PayoutUnknown
+from services.sandbox.exchange import Exchange
 from services.sandbox.faults import FaultBoard
-from services.sandbox.records import Order
+from services.sandbox.records import Account, Order, Payout
 
 ORDERS_SHOWN = 100
+PAYOUTS_SHOWN = 20
 _SEE_OTHER = 303
 
 
 class Page:
-    """The page and the form behind its buttons."""
+    """The page and the forms behind its buttons."""
 
     def __init__(self, *, exchange: Exchange, faults: FaultBoard, open_to_all: bool) -> None:
         self._exchange = exchange
@@ -34,10 +37,22 @@ class Page:
         return [
             Route("/", self._show, methods=["GET"]),
             Route("/pay", self._pay, methods=["POST"]),
+            Route("/return", self._return, methods=["POST"]),
         ]
 
     async def _show(self, _: Request) -> Response:
+        self._exchange.release_expired()
         book = self._exchange.book
+        reserved = book.select(
+            Order,
+            "WHERE status = 'AUTHORIZED' ORDER BY authorized_until DESC LIMIT ?",
+            ORDERS_SHOWN,
+        )
+        payouts = book.select(
+            Payout,
+            "WHERE status IN ('SUCCEEDED', 'RETURNED') ORDER BY finished_at DESC LIMIT ?",
+            PAYOUTS_SHOWN,
+        )
         orders = book.select(
             Order, "WHERE status = 'PENDING' ORDER BY created_at DESC LIMIT ?", ORDERS_SHOWN
         )
@@ -55,10 +70,26 @@ class Page:
         ]
         now = self._exchange.clock.now().strftime("%Y-%m-%d %H:%M:%S")
         return HTMLResponse(
-            self._template.render(orders=orders, accounts=accounts, now=now, amount=_amount)
+            self._template.render(
+                orders=orders,
+                reserved=reserved,
+                payouts=payouts,
+                accounts=accounts,
+                now=now,
+                amount=_amount,
+            )
         )
 
     async def _pay(self, request: Request) -> Response:
+        return await self._press(request, self._exchange.pay)
+
+    async def _return(self, request: Request) -> Response:
+        return await self._press(
+            request,
+            lambda account, out_ref: self._exchange.payouts.send_back(account.account_id, out_ref),
+        )
+
+    async def _press(self, request: Request, act: Callable[[Account, str], object]) -> Response:
         if not (self._open_to_all or is_loopback(request)):
             return PlainTextResponse("only from this machine", 403)
         form = parse_qs((await request.body()).decode(errors="replace"))
@@ -66,9 +97,9 @@ class Page:
         if account is None:
             return PlainTextResponse("no such account", 404)
         try:
-            self._exchange.pay(account, form.get("out_ref", [""])[0])
-        except OrderUnknown:
-            return PlainTextResponse("no such order", 404)
+            act(account, form.get("out_ref", [""])[0])
+        except (OrderUnknown, PayoutUnknown):
+            return PlainTextResponse("no such order or payout", 404)
         return RedirectResponse("/", _SEE_OTHER)
 
 

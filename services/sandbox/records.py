@@ -1,4 +1,4 @@
-"""What the sandbox remembers: accounts with their profile, orders, refunds, payouts, callbacks."""
+"""What the sandbox remembers: accounts, orders, captures, refunds, payouts, callbacks."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,9 +12,18 @@ SpanMs = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
 PENDING, SUCCEEDED, DECLINED, CLOSED = "PENDING", "SUCCEEDED", "DECLINED", "CLOSED"
 PROCESSING, FAILED = "PROCESSING", "FAILED"
+AUTHORIZED, RETURNED = "AUTHORIZED", "RETURNED"
 
 OPENING_BALANCE_DEFAULT = 10_000_000_000
 BASIS_POINTS = 10_000
+
+_SPANS = (
+    "latency_ms",
+    "auto_pay_after_ms",
+    "settle_after_ms",
+    "payout_return_after_ms",
+    "callback_after_ms",
+)
 
 
 class Profile(BaseModel):
@@ -32,7 +41,10 @@ class Profile(BaseModel):
     pay_rate: Rate = 1.0
     pending_methods: tuple[str, ...] = ("qr", "native")
     settle_after_ms: SpanMs | None = None
-    """When refunds and payouts finish; None is at once (WeChat refunds always take a moment)."""
+    """When captures, refunds and payouts finish; None is at once (WeChat refunds never are)."""
+    payout_return_rate: Rate = 0.0
+    payout_return_after_ms: SpanMs = (1000, 5000)
+    """What share of the paid payouts the payees' banks send back by themselves, and when."""
     callback_after_ms: SpanMs = (20, 200)
     notify_immediate: bool = True
     """Whether a charge that was paid in its own answer is also told by callback."""
@@ -41,7 +53,7 @@ class Profile(BaseModel):
 
     @model_validator(mode="after")
     def _spans_rise(self) -> Self:
-        for name in ("latency_ms", "auto_pay_after_ms", "settle_after_ms", "callback_after_ms"):
+        for name in _SPANS:
             span = getattr(self, name)
             if span is not None and span[0] > span[1]:
                 raise ValueError(f"{name}: the low end is above the high end")
@@ -85,7 +97,11 @@ class Account(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A charge as the channel sees it. Times are business time; amounts are minor units."""
+    """A charge as the channel sees it. Times are business time; amounts are minor units.
+
+    One to be captured later is AUTHORIZED until its money is taken, released or its time is over;
+    `captured` is what its captures took, and `paid_at` when the latest of them did.
+    """
 
     account_id: str
     out_ref: str
@@ -107,11 +123,41 @@ class Order:
     times_charged: int
     created_at: datetime
     paid_at: datetime | None
+    capture_later: bool = False
+    captured: int = 0
+    authorized_until: datetime | None = None
 
     @property
     def is_tombstone(self) -> bool:
         """Closed before it was ever created: no charge may happen under this reference."""
         return self.status == CLOSED and self.amount == 0
+
+    @property
+    def taken(self) -> int:
+        """What the payer has been charged, before refunds."""
+        if self.capture_later:
+            return self.captured
+        return self.amount if self.status == SUCCEEDED else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """Reserved money taken. `is_final` releases what is left of the order's authorisation."""
+
+    account_id: str
+    out_ref: str
+    order_ref: str
+    status: str
+    amount: int
+    currency: str
+    is_final: bool
+    notify_url: str
+    provider_ref: str
+    code: str
+    fee: int
+    settle_at_ms: int | None
+    created_at: datetime
+    finished_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +182,7 @@ class Refund:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payout:
-    """Money going out to a payee."""
+    """Money going out to a payee, whose bank may send it back after it was paid."""
 
     account_id: str
     out_ref: str
@@ -152,6 +198,9 @@ class Payout:
     settle_at_ms: int | None
     created_at: datetime
     finished_at: datetime | None
+    notify_url: str = ""
+    return_at_ms: int | None = None
+    returned_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,10 +19,24 @@ CREATE TABLE IF NOT EXISTS charge_order (
     provider_ref TEXT NOT NULL, qr_content TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL,
     fee INTEGER NOT NULL, times_charged INTEGER NOT NULL,
     created_at TEXT NOT NULL, paid_at TEXT,
+    capture_later INTEGER NOT NULL DEFAULT 0, captured INTEGER NOT NULL DEFAULT 0,
+    authorized_until TEXT,
     PRIMARY KEY (account_id, out_ref)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS charge_order_paid ON charge_order (account_id, substr(paid_at, 1, 10));
 CREATE INDEX IF NOT EXISTS charge_order_pending ON charge_order (status) WHERE status = 'PENDING';
+CREATE INDEX IF NOT EXISTS charge_order_authorized ON charge_order (authorized_until)
+    WHERE status = 'AUTHORIZED';
+
+CREATE TABLE IF NOT EXISTS capture (
+    account_id TEXT NOT NULL, out_ref TEXT NOT NULL, order_ref TEXT NOT NULL, status TEXT NOT NULL,
+    amount INTEGER NOT NULL, currency TEXT NOT NULL, is_final INTEGER NOT NULL,
+    notify_url TEXT NOT NULL, provider_ref TEXT NOT NULL, code TEXT NOT NULL, fee INTEGER NOT NULL,
+    settle_at_ms INTEGER, created_at TEXT NOT NULL, finished_at TEXT,
+    PRIMARY KEY (account_id, out_ref)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS capture_day ON capture (account_id, substr(finished_at, 1, 10));
+CREATE INDEX IF NOT EXISTS capture_open ON capture (status) WHERE status = 'PROCESSING';
 
 CREATE TABLE IF NOT EXISTS refund (
     account_id TEXT NOT NULL, out_ref TEXT NOT NULL, order_ref TEXT NOT NULL, status TEXT NOT NULL,
@@ -41,8 +55,10 @@ CREATE TABLE IF NOT EXISTS payout (
     payee_account TEXT NOT NULL, payee_name TEXT NOT NULL, description TEXT NOT NULL,
     provider_ref TEXT NOT NULL, code TEXT NOT NULL, fee INTEGER NOT NULL, settle_at_ms INTEGER,
     created_at TEXT NOT NULL, finished_at TEXT,
+    notify_url TEXT NOT NULL DEFAULT '', return_at_ms INTEGER, returned_at TEXT,
     PRIMARY KEY (account_id, out_ref)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS payout_return_day ON payout (account_id, substr(returned_at, 1, 10));
 CREATE INDEX IF NOT EXISTS payout_day ON payout (account_id, substr(finished_at, 1, 10));
 CREATE INDEX IF NOT EXISTS payout_open ON payout (status) WHERE status = 'PROCESSING';
 

@@ -4,69 +4,27 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from services.sandbox import bills, crypto, gate, records
-from services.sandbox.clock import parse_day, rfc3339
-from services.sandbox.exchange import ChargeRequest, Conflict, Exchange
+from services.sandbox import bills, crypto, gate
+from services.sandbox import simpay_messages as messages
+from services.sandbox.clock import parse_day
+from services.sandbox.errors import Conflict
+from services.sandbox.exchange import ChargeRequest, Exchange
 from services.sandbox.faults import FaultBoard
 from services.sandbox.gate import Failing
 from services.sandbox.notifier import Letter
-from services.sandbox.records import Account, Callback, Order, Payout, Refund
+from services.sandbox.records import Account, Callback, Capture, Payout, Refund
 from services.sandbox.validation import bad_param, parse
 
-AMOUNT_MAX = 10**15
 OK = 200
 
-Reference = Annotated[str, Field(pattern=r"^[0-9A-Za-z_\-]{1,64}$")]
-Amount = Annotated[int, Field(gt=0, le=AMOUNT_MAX, strict=True)]
-Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 Json = dict[str, Any]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class ChargeBody(_Body):
-    """POST /charges."""
-
-    order_no: Reference
-    amount: Amount
-    currency: Currency
-    method: str = Field(min_length=1, max_length=32)
-    description: str = Field(default="", max_length=256)
-    payer_token: str = Field(default="", max_length=128)
-    notify_url: str = Field(default="", max_length=512)
-    expires_at: AwareDatetime | None = None
-
-
-class RefundBody(_Body):
-    """POST /refunds."""
-
-    refund_no: Reference
-    order_no: Reference
-    amount: Amount
-    currency: Currency
-    reason: str = Field(default="", max_length=256)
-    notify_url: str = Field(default="", max_length=512)
-
-
-class PayoutBody(_Body):
-    """POST /payouts."""
-
-    payout_no: Reference
-    amount: Amount
-    currency: Currency
-    payee_account: str = Field(min_length=1, max_length=64)
-    payee_name: str = Field(default="", max_length=128)
-    description: str = Field(default="", max_length=256)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,6 +54,8 @@ class Simpay:
             ("POST", "/charges", "charge", self._charge),
             ("GET", "/charges/{out_ref}", "query", self._query_charge),
             ("POST", "/charges/{out_ref}/close", "close", self._close),
+            ("POST", "/captures", "capture", self._capture),
+            ("GET", "/captures/{out_ref}", "query_capture", self._query_capture),
             ("POST", "/refunds", "refund", self._refund),
             ("GET", "/refunds/{out_ref}", "query_refund", self._query_refund),
             ("POST", "/payouts", "payout", self._payout),
@@ -117,19 +77,28 @@ class Simpay:
         if account is None:
             return None
         content: Json = {"event_id": callback.event_id, "kind": callback.kind}
-        if callback.kind == "payment":
-            order = self._book.find(Order, callback.account_id, callback.out_ref)
-            content |= charge_json(order) if order else {}
-        else:
-            refund = self._book.find(Refund, callback.account_id, callback.out_ref)
-            content |= refund_json(refund) if refund else {}
-        body = orjson.dumps(content)
+        body = orjson.dumps(content | self._subject(account, callback))
         spoiled = self._gate.spoils_signature(account, "callback", callback.out_ref)
         return Letter(
             headers={"Content-Type": "application/json"} | _signed(account, body, spoiled=spoiled),
             body=body,
             is_acknowledged=lambda status, answer: status == OK and answer.strip() == b"ok",
         )
+
+    def _subject(self, account: Account, callback: Callback) -> Json:
+        match callback.kind:
+            case "payment":
+                order = self._exchange.order(account, callback.out_ref)
+                return messages.charge(order) if order else {}
+            case "capture":
+                capture = self._book.find(Capture, account.account_id, callback.out_ref)
+                return messages.capture(capture) if capture else {}
+            case "payout":
+                payout = self._book.find(Payout, account.account_id, callback.out_ref)
+                return messages.payout(payout) if payout else {}
+            case _:
+                refund = self._book.find(Refund, account.account_id, callback.out_ref)
+                return messages.refund(refund) if refund else {}
 
     def _endpoint(
         self, operation: str, handler: Handler
@@ -173,7 +142,7 @@ class Simpay:
             raise Failing(401, "SIGN_ERROR", "the request signature does not hold")
 
     async def _charge(self, call: _Call) -> Json:
-        body = parse(ChargeBody, call.body)
+        body = parse(messages.ChargeBody, call.body)
         account, call.out_ref = call.account, body.order_no
         await self._gate.enter(account, "charge", body.order_no)
         if body.expires_at and self._exchange.clock.remaining_s(body.expires_at) <= 0:
@@ -194,28 +163,63 @@ class Simpay:
                     expires_at=body.expires_at,
                     payer_token=body.payer_token,
                     immediate=not waits,
+                    capture_later=not body.capture,
                 ),
                 certainly=bool(fault),
             )
         except Conflict as conflict:
-            message = "the order number is taken by another amount"
+            message = "the order number is taken by other terms"
             raise Failing(409, "ORDER_CONFLICT", message) from conflict
         self._gate.leave(fault)
-        return charge_json(order)
+        return messages.charge(order)
 
     async def _query_charge(self, call: _Call) -> Json:
         await self._gate.enter(call.account, "query", call.out_ref)
         order = self._exchange.order(call.account, call.out_ref)
         if order is None:
             raise Failing(404, "ORDER_NOT_FOUND", "no such order")
-        return charge_json(order)
+        return messages.charge(order)
 
     async def _close(self, call: _Call) -> Json:
         await self._gate.enter(call.account, "close", call.out_ref)
-        return charge_json(self._exchange.close(call.account, call.out_ref, tombstone=True))
+        return messages.charge(self._exchange.close(call.account, call.out_ref, tombstone=True))
+
+    async def _capture(self, call: _Call) -> Json:
+        body = parse(messages.CaptureBody, call.body)
+        account, call.out_ref = call.account, body.capture_no
+        await self._gate.enter(account, "capture", body.capture_no)
+        order = self._exchange.order(account, body.order_no)
+        if order is None:
+            raise Failing(404, "ORDER_NOT_FOUND", "no such order")
+        known = self._book.find(Capture, account.account_id, body.capture_no)
+        if known is None and body.currency != order.currency:
+            raise bad_param("/currency", f"the order is in {order.currency}")
+        fault = "" if known else self._gate.hidden(account, "capture", body.capture_no)
+        try:
+            capture = self._exchange.captures.capture(
+                account,
+                out_ref=body.capture_no,
+                order=order,
+                amount=body.amount,
+                currency=body.currency,
+                is_final=body.final,
+                notify_url=body.notify_url,
+            )
+        except Conflict as conflict:
+            message = "the capture number is taken by other terms"
+            raise Failing(409, "ORDER_CONFLICT", message) from conflict
+        self._gate.leave(fault)
+        return messages.capture(capture)
+
+    async def _query_capture(self, call: _Call) -> Json:
+        await self._gate.enter(call.account, "query_capture", call.out_ref)
+        capture = self._book.find(Capture, call.account.account_id, call.out_ref)
+        if capture is None:
+            raise Failing(404, "CAPTURE_NOT_FOUND", "no such capture")
+        return messages.capture(capture)
 
     async def _refund(self, call: _Call) -> Json:
-        body = parse(RefundBody, call.body)
+        body = parse(messages.RefundBody, call.body)
         account, call.out_ref = call.account, body.refund_no
         await self._gate.enter(account, "refund", body.refund_no)
         order = self._exchange.order(account, body.order_no)
@@ -239,23 +243,23 @@ class Simpay:
             message = "the refund number is taken by another refund"
             raise Failing(409, "REFUND_CONFLICT", message) from conflict
         self._gate.leave(fault)
-        return refund_json(refund)
+        return messages.refund(refund)
 
     async def _query_refund(self, call: _Call) -> Json:
         await self._gate.enter(call.account, "query_refund", call.out_ref)
         refund = self._book.find(Refund, call.account.account_id, call.out_ref)
         if refund is None:
             raise Failing(404, "REFUND_NOT_FOUND", "no such refund")
-        return refund_json(refund)
+        return messages.refund(refund)
 
     async def _payout(self, call: _Call) -> Json:
-        body = parse(PayoutBody, call.body)
+        body = parse(messages.PayoutBody, call.body)
         account, call.out_ref = call.account, body.payout_no
         await self._gate.enter(account, "payout", body.payout_no)
         known = self._book.find(Payout, account.account_id, body.payout_no)
         fault = "" if known else self._gate.hidden(account, "payout", body.payout_no)
         try:
-            payout = self._exchange.payout(
+            payout = self._exchange.payouts.payout(
                 account,
                 out_ref=body.payout_no,
                 amount=body.amount,
@@ -263,19 +267,20 @@ class Simpay:
                 payee_account=body.payee_account,
                 payee_name=body.payee_name,
                 description=body.description,
+                notify_url=body.notify_url,
             )
         except Conflict as conflict:
             message = "the payout number is taken by another payout"
             raise Failing(409, "PAYOUT_CONFLICT", message) from conflict
         self._gate.leave(fault)
-        return payout_json(payout)
+        return messages.payout(payout)
 
     async def _query_payout(self, call: _Call) -> Json:
         await self._gate.enter(call.account, "query_payout", call.out_ref)
         payout = self._book.find(Payout, call.account.account_id, call.out_ref)
         if payout is None:
             raise Failing(404, "PAYOUT_NOT_FOUND", "no such payout")
-        return payout_json(payout)
+        return messages.payout(payout)
 
     async def _bill(self, call: _Call) -> bytes:
         await self._gate.enter(call.account, "bill", "")
@@ -288,10 +293,11 @@ class Simpay:
         account_id = call.account.account_id
         lines: list[bills.Line] = [
             *self._book.paid_on(account_id, day),
+            *self._book.captured_on(account_id, day),
             *self._book.refunds_of(account_id, day, by="finished_at"),
             *self._book.paid_out_on(account_id, day),
+            *map(bills.payout_return, self._book.returned_on(account_id, day)),
         ]
-        lines = [line for line in lines if line.status == records.SUCCEEDED]
         refs = [line.out_ref for line in lines]
         alterations = self._faults.bill_alterations(account_id, day, refs)
         content = bills.simpay(bills.altered(lines, alterations))
@@ -306,52 +312,6 @@ class Simpay:
         currency = call.account.profile.currency
         available = self._book.available(call.account.account_id, currency)
         return {"currency": currency, "available": available}
-
-
-def charge_json(order: Order) -> Json:
-    """An order as simpay shows it; one that never existed has only its number and state."""
-    if order.is_tombstone:
-        return {"order_no": order.out_ref, "status": order.status, "message": order.message}
-    return {
-        "order_no": order.out_ref,
-        "status": order.status,
-        "provider_no": order.provider_ref,
-        "amount": order.amount,
-        "currency": order.currency,
-        "code": order.code,
-        "message": order.message,
-        "paid_at": rfc3339(order.paid_at) if order.paid_at else None,
-        "qr_content": order.qr_content,
-        "fee": order.fee,
-    }
-
-
-def refund_json(refund: Refund) -> Json:
-    """A refund as simpay shows it."""
-    return {
-        "refund_no": refund.out_ref,
-        "order_no": refund.order_ref,
-        "status": refund.status,
-        "provider_no": refund.provider_ref,
-        "amount": refund.amount,
-        "currency": refund.currency,
-        "code": refund.code,
-        "refunded_at": rfc3339(refund.finished_at) if refund.finished_at else None,
-    }
-
-
-def payout_json(payout: Payout) -> Json:
-    """A payout as simpay shows it."""
-    return {
-        "payout_no": payout.out_ref,
-        "status": payout.status,
-        "provider_no": payout.provider_ref,
-        "amount": payout.amount,
-        "currency": payout.currency,
-        "code": payout.code,
-        "paid_at": rfc3339(payout.finished_at) if payout.finished_at else None,
-        "fee": payout.fee,
-    }
 
 
 def _signed(account: Account, body: bytes, *, spoiled: bool) -> dict[str, str]:

@@ -13,7 +13,8 @@ from starlette.routing import Mount, Route
 from services.sandbox import crypto, gate, records, wechat_auth
 from services.sandbox import wechat_messages as messages
 from services.sandbox.clock import rfc3339
-from services.sandbox.exchange import ChargeRequest, Conflict, Exchange, OrderUnknown
+from services.sandbox.errors import Conflict, OrderUnknown
+from services.sandbox.exchange import ChargeRequest, Exchange
 from services.sandbox.gate import Failing
 from services.sandbox.notifier import Letter
 from services.sandbox.records import Account, Callback, Order, Refund

@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,14 @@ from starlette.routing import Route
 from libs import web
 from services.gateway.channels.http import ChannelHttp
 from services.gateway.domain.channel import (
+    Callback,
     CallbackSignatureInvalid,
+    CaptureOrder,
     ChargeOrder,
     Connector,
     Outcome,
     OutcomeKind,
+    PayoutOrder,
     RefundOrder,
 )
 from services.sandbox import app as sandbox_app
@@ -33,6 +36,8 @@ from services.sandbox import transport
 
 PATIENCE_S = 8.0
 AMOUNT = 1230
+DAY = date(2026, 11, 11)
+CALL_TIMEOUT_S = 1.0
 
 
 @dataclass(kw_only=True)
@@ -59,6 +64,33 @@ class Channel:
         }
         return ChargeOrder(**{**fields, **changes})
 
+    def reservation(self, out_ref: str) -> ChargeOrder:
+        return self.order(out_ref, method="card", capture_later=True)
+
+    def capture(
+        self, out_ref: str, payment: str, amount_minor: int, *, is_final: bool = False
+    ) -> CaptureOrder:
+        return CaptureOrder(
+            out_ref=out_ref,
+            payment_out_ref=payment,
+            amount_minor=amount_minor,
+            authorized_minor=AMOUNT,
+            currency="CNY",
+            is_final=is_final,
+            notify_url=self.notify_url,
+        )
+
+    def payout(self, out_ref: str) -> PayoutOrder:
+        return PayoutOrder(
+            out_ref=out_ref,
+            amount_minor=5000,
+            currency="CNY",
+            payee_account="6222000000000000",
+            payee_name="张三",
+            description="settlement",
+            notify_url=self.notify_url,
+        )
+
     def refund(self, out_ref: str, payment: str, amount_minor: int) -> RefundOrder:
         return RefundOrder(
             out_ref=out_ref,
@@ -81,6 +113,10 @@ class Channel:
         body = {"account_id": self.account_id, "out_ref": out_ref}
         (await self.control.post("/control/pay", json=body)).raise_for_status()
 
+    async def send_back(self, out_ref: str) -> None:
+        body = {"account_id": self.account_id, "out_ref": out_ref}
+        (await self.control.post("/control/return", json=body)).raise_for_status()
+
     async def paid(self, out_ref: str) -> None:
         """A charge that the payer has paid."""
         created = await self.connector.charge(self.order(out_ref))
@@ -95,6 +131,11 @@ class Channel:
     async def notified(self) -> tuple[dict[str, str], bytes]:
         async with asyncio.timeout(PATIENCE_S):
             return await self.inbox.get()
+
+    async def told(self) -> Callback:
+        """The next notification, verified and read."""
+        headers, body = await self.notified()
+        return self.connector.parse_callback(headers, body, datetime.now(UTC))
 
 
 @dataclass(kw_only=True)

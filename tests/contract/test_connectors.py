@@ -1,90 +1,22 @@
 """Every connector behaves the same towards the gateway, against the real sandbox over HTTP."""
 
-import asyncio
-import secrets
-from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from libs.clock import SystemClock
-from services.gateway.channels import registry
 from services.gateway.domain.channel import (
     BillHashMismatch,
     BillNotReady,
     CallbackSignatureInvalid,
     ChannelUnavailable,
     ChannelUnsupported,
-    Connector,
     OutcomeKind,
-    PayoutOrder,
 )
-from tests.contract import connectors_support
-from tests.contract.connectors_support import AMOUNT, Channel, World, register, until
+from tests.contract.connectors_support import AMOUNT, DAY, Channel, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-DAY = date(2026, 11, 11)
-CALL_TIMEOUT_S = 1.0
-
-
-@pytest.fixture(scope="module")
-def merchant_key() -> dict[str, str]:
-    key = generate_private_key(65537, 2048)
-    public = key.public_key()
-    return {
-        "private": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
-        "public": public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
-    }
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with connectors_support.running(tmp_path_factory.mktemp("sandbox")) as running:
-        yield running
-
-
-@pytest_asyncio.fixture(params=["simpay", "wechat"], loop_scope="module")
-async def channel(
-    request: pytest.FixtureRequest, world: World, merchant_key: dict[str, str]
-) -> Channel:
-    """A fresh account; the sandbox's clock stands at noon of the day."""
-    provider, account_id = request.param, str(next(world.numbers))
-    credentials = await register(world.control, provider, account_id, merchant_key)
-    path = "/wechat" if provider == "wechat" else f"/simpay/{account_id}"
-
-    def connect(base_url: str = world.sandbox_url + path, **changed: str) -> Connector:
-        return registry.build(
-            provider,
-            channel_id=account_id,
-            base_url=base_url,
-            credentials=credentials | changed,
-            http=world.http,
-            clock=SystemClock(),
-            new_nonce=lambda: secrets.token_hex(16),
-            timeout_s=CALL_TIMEOUT_S,
-        )
-
-    channel = Channel(
-        provider=provider,
-        account_id=account_id,
-        connector=connect(),
-        connect=connect,
-        control=world.control,
-        notify_url=f"{world.receiver_url}/notify/{account_id}",
-        inbox=asyncio.Queue(),
-    )
-    world.channels[account_id] = channel
-    await channel.set_clock(f"{DAY.isoformat()}T12:00:00+08:00")
-    return channel
 
 
 async def test_a_charge_waits_for_the_payer_and_then_succeeds(channel: Channel) -> None:
@@ -323,38 +255,23 @@ async def test_a_card_charge_succeeds_at_once_with_its_fee(channel: Channel) -> 
     assert outcome.fee_minor == (await channel.book("pay_0001"))["fee"]
 
 
-PAYOUT = PayoutOrder(
-    out_ref="out_0001",
-    amount_minor=5000,
-    currency="CNY",
-    payee_account="6222000000000000",
-    payee_name="张三",
-    description="settlement",
-)
-
-
-@pytest.mark.parametrize("channel", ["simpay"], indirect=True)
-async def test_a_payout_leaves_the_balance_once(channel: Channel) -> None:
-    before = await channel.connector.balance()
-    paid = await channel.connector.payout(PAYOUT)
-    assert (paid.kind, paid.amount_minor) == (OutcomeKind.SUCCEEDED, 5000)
-    assert await channel.connector.payout(PAYOUT) == paid
-    assert await channel.connector.query_payout("out_0001") == paid
-    after = await channel.connector.balance()
-    assert before.available_minor - after.available_minor == 5000
-    assert (await channel.connector.query_payout("out_9999")).kind is OutcomeKind.NOT_FOUND
-
-
 @pytest.mark.parametrize("channel", ["wechat"], indirect=True)
 async def test_what_the_channel_does_not_offer_is_refused_before_it_is_sent(
     channel: Channel,
 ) -> None:
     with pytest.raises(ChannelUnsupported):
-        await channel.connector.payout(PAYOUT)
+        await channel.connector.charge(channel.order("pay_0001", capture_later=True))
+    with pytest.raises(ChannelUnsupported):
+        await channel.connector.capture(channel.capture("cap_0001", "pay_0001", 100))
+    with pytest.raises(ChannelUnsupported):
+        await channel.connector.query_capture("cap_0001")
+    with pytest.raises(ChannelUnsupported):
+        await channel.connector.payout(channel.payout("out_0001"))
     with pytest.raises(ChannelUnsupported):
         await channel.connector.query_payout("out_0001")
     with pytest.raises(ChannelUnsupported):
         await channel.connector.balance()
+    assert (await channel.connector.query("pay_0001")).kind is OutcomeKind.NOT_FOUND
 
 
 @pytest.mark.parametrize("channel", ["wechat"], indirect=True)

@@ -23,6 +23,7 @@ from services.gateway.domain.channel import (
     BillFile,
     Callback,
     CallbackAck,
+    CaptureOrder,
     ChannelMisconfigured,
     ChargeOrder,
     Connector,
@@ -109,6 +110,13 @@ class GuardedConnector:
 
     async def close(self, out_ref: str) -> Outcome:
         return await self._guard("close", lambda: self._inner.close(out_ref))
+
+    async def capture(self, order: CaptureOrder) -> Outcome:
+        # As for a refund: the same number may have been sent before.
+        return await self._guard("capture", lambda: self._inner.capture(order))
+
+    async def query_capture(self, out_ref: str) -> Outcome:
+        return await self._guard("query_capture", lambda: self._inner.query_capture(out_ref))
 
     async def refund(self, order: RefundOrder) -> Outcome:
         # The same refund number may have been sent before the breaker opened: not sent now is no refusal.

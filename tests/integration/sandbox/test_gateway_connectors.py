@@ -119,6 +119,7 @@ async def test_simpay_from_charge_to_bill(
             payee_account="6222000000000000",
             payee_name="A",
             description="",
+            notify_url=receiver.url,
         )
     )
     queries = [
@@ -131,7 +132,7 @@ async def test_simpay_from_charge_to_bill(
     ]
     assert kinds(refunded, payout) == ["SUCCEEDED", "SUCCEEDED"]
     assert kinds(*queries) == ["SUCCEEDED"] * 3 + ["NOT_FOUND", "CLOSED", "CLOSED"]
-    await eventually(lambda: len(receiver.received) == 2)
+    await eventually(lambda: len(receiver.received) == 3)
     told = [
         simpay.parse_callback(item.headers, item.body, SystemClock().now())
         for item in receiver.received
@@ -139,6 +140,7 @@ async def test_simpay_from_charge_to_bill(
     assert {(callback.kind, callback.out_ref) for callback in told} == {
         ("payment", "order_1"),
         ("refund", "refund_1"),
+        ("payout", "payout_1"),
     }
     bill = await simpay.fetch_bill(date.fromisoformat(DAY))
     assert bill.content.splitlines()[-1] == b"#total,3,7070"

@@ -1,9 +1,11 @@
 """The sandbox as a process: it starts from its environment, survives a kill, and ends cleanly."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from services.sandbox import app
 from tests.integration.sandbox.support import DAY, Merchant, Receiver, Sandbox, charge, eventually
 
 
@@ -105,6 +108,46 @@ async def test_a_waiting_payer_still_pays_after_a_restart(tmp_path: Path) -> Non
                 break
             await asyncio.sleep(0.05)
         assert state == "SUCCEEDED"
+
+
+async def test_a_book_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / app.BOOK_FILE
+    async with process(tmp_path) as (_, sandbox):
+        await sandbox.simpay_account()
+        before = (await sandbox.simpay("POST", "/charges", charge("pay_1"))).json()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as book:
+        for index in ("charge_order_authorized", "payout_return_day"):
+            book.execute(f"DROP INDEX {index}")
+        book.execute("DROP TABLE capture")
+        for table, column in (
+            ("charge_order", "capture_later"),
+            ("charge_order", "captured"),
+            ("charge_order", "authorized_until"),
+            ("payout", "notify_url"),
+            ("payout", "return_at_ms"),
+            ("payout", "returned_at"),
+        ):
+            book.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    async with process(tmp_path) as (_, sandbox):
+        assert (await sandbox.simpay("GET", "/charges/pay_1")).json() == before
+        held = await sandbox.simpay("POST", "/charges", charge("pay_2", capture=False))
+        assert held.json()["status"] == "AUTHORIZED"
+
+
+async def test_a_payout_is_still_sent_back_after_a_restart(tmp_path: Path) -> None:
+    body = {"payout_no": "out_1", "amount": 5, "currency": "CNY", "payee_account": "6222"}
+    async with process(tmp_path) as (_, sandbox):
+        await sandbox.simpay_account(payout_return_rate=1.0, payout_return_after_ms=[400, 400])
+        answer = await sandbox.simpay("POST", "/payouts", body)
+        assert answer.json()["status"] == "SUCCEEDED"
+    async with process(tmp_path) as (_, sandbox):
+        state = ""
+        for _ in range(100):
+            state = (await sandbox.simpay("GET", "/payouts/out_1")).json()["status"]
+            if state == "RETURNED":
+                break
+            await asyncio.sleep(0.05)
+        assert state == "RETURNED"
 
 
 async def test_the_page_lists_pending_orders_and_its_button_pays(sandbox: Sandbox) -> None:

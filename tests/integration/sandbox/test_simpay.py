@@ -228,7 +228,7 @@ async def test_the_bill_lists_the_business_day_and_adds_up(sandbox: Sandbox) -> 
     assert sandbox.is_genuine(response.headers, response.content)
     header, *rows, total = response.text.splitlines()
     assert header == (
-        "order_no,refund_no,payout_no,kind,amount,currency,fee,status,provider_no,time"
+        "order_no,refund_no,payout_no,kind,amount,currency,fee,status,provider_no,time,capture_no"
     )
     cells = [row.split(",") for row in rows]
     assert [row[:8] for row in cells] == [

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 from libs.clock import Clock
 from services.gateway.channels import answers, http
 from services.gateway.channels.simpay import classify, messages, signing
-from services.gateway.channels.simpay.classify import Operation
+from services.gateway.channels.simpay.classify import Operation, Subject
 from services.gateway.domain.channel import (
     Balance,
     BillFile,
@@ -17,6 +17,7 @@ from services.gateway.domain.channel import (
     CallbackAck,
     CallbackMalformed,
     CallbackSignatureInvalid,
+    CaptureOrder,
     ChannelUnavailable,
     ChargeOrder,
     Outcome,
@@ -52,44 +53,54 @@ class SimpayConnector:
         self._timeout_s = timeout_s
 
     async def charge(self, order: ChargeOrder) -> Outcome:
-        """Create a charge; it may succeed at once."""
+        """Create a charge, or only reserve its money; it may succeed at once."""
+        body = messages.charge_body(order)
         return await answers.settle(
-            self._order(
-                Operation.CHARGE, order.out_ref, "POST", "/charges", messages.charge_body(order)
-            ),
+            self._order(Operation.CHARGE, Subject.CHARGE, order.out_ref, "/charges", body),
             not_sent=OutcomeKind.DECLINED_SOFT,
         )
 
     async def query(self, out_ref: str) -> Outcome:
         """Ask for a charge's state."""
-        return await answers.settle(self._query("charges", out_ref))
+        return await answers.settle(self._query(Subject.CHARGE, "charges", out_ref))
 
     async def close(self, out_ref: str) -> Outcome:
-        """Close a charge; an unknown number is closed for ever, too."""
+        """Close a charge or release what it reserves; an unknown number is closed for ever, too."""
         target = f"/charges/{quote(out_ref, safe='')}/close"
-        return await answers.settle(self._order(Operation.CLOSE, out_ref, "POST", target))
+        return await answers.settle(self._order(Operation.CLOSE, Subject.CHARGE, out_ref, target))
+
+    async def capture(self, order: CaptureOrder) -> Outcome:
+        """Take reserved money, or get the state of the capture with this number."""
+        body = messages.capture_body(order)
+        return await answers.settle(
+            self._order(Operation.CAPTURE, Subject.CAPTURE, order.out_ref, "/captures", body)
+        )
+
+    async def query_capture(self, out_ref: str) -> Outcome:
+        """Ask for a capture's state."""
+        return await answers.settle(self._query(Subject.CAPTURE, "captures", out_ref))
 
     async def refund(self, order: RefundOrder) -> Outcome:
         """Create a refund, or get the state of the one with this number."""
         body = messages.refund_body(order)
         return await answers.settle(
-            self._order(Operation.REFUND, order.out_ref, "POST", "/refunds", body)
+            self._order(Operation.REFUND, Subject.REFUND, order.out_ref, "/refunds", body)
         )
 
     async def query_refund(self, out_ref: str) -> Outcome:
         """Ask for a refund's state."""
-        return await answers.settle(self._query("refunds", out_ref))
+        return await answers.settle(self._query(Subject.REFUND, "refunds", out_ref))
 
     async def payout(self, order: PayoutOrder) -> Outcome:
         """Create a payout, or get the state of the one with this number."""
         body = messages.payout_body(order)
         return await answers.settle(
-            self._order(Operation.PAYOUT, order.out_ref, "POST", "/payouts", body)
+            self._order(Operation.PAYOUT, Subject.PAYOUT, order.out_ref, "/payouts", body)
         )
 
     async def query_payout(self, out_ref: str) -> Outcome:
         """Ask for a payout's state."""
-        return await answers.settle(self._query("payouts", out_ref))
+        return await answers.settle(self._query(Subject.PAYOUT, "payouts", out_ref))
 
     def parse_callback(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Callback:
         """Verify and read a notification."""
@@ -114,7 +125,7 @@ class SimpayConnector:
         return CallbackAck(status=400, content_type="text/plain", body=message.encode())
 
     async def fetch_bill(self, business_date: date) -> BillFile:
-        """The day's bill of charges, refunds and payouts."""
+        """The day's bill of charges, captures, refunds, payouts and payouts that came back."""
         answer = await self._ask(
             f"/bills/{business_date.isoformat()}",
             timeout_s=BILL_TIMEOUT_S,
@@ -142,18 +153,20 @@ class SimpayConnector:
         except answers.Malformed as error:
             raise ChannelUnavailable(f"HTTP {answer.status}: {error}") from error
 
-    async def _query(self, collection: str, out_ref: str) -> Outcome:
+    async def _query(self, subject: Subject, collection: str, out_ref: str) -> Outcome:
         target = f"/{collection}/{quote(out_ref, safe='')}"
-        return await self._order(Operation.QUERY, out_ref, "GET", target)
+        return await self._order(Operation.QUERY, subject, out_ref, target)
 
     async def _order(
-        self, operation: Operation, out_ref: str, method: str, target: str, body: bytes = b""
+        self, operation: Operation, subject: Subject, out_ref: str, target: str, body: bytes = b""
     ) -> Outcome:
+        method = "GET" if operation is Operation.QUERY else "POST"
         answer = await self._call(method, target, body, timeout_s=self._timeout_s)
         fields = answers.decode_object(answer.body)
         if answer.status == HTTPStatus.OK:
-            answers.check_reference(messages.reference(fields) or out_ref, asked=out_ref)
-            return messages.outcome(fields)
+            answered, outcome = messages.outcome(subject, fields)
+            answers.check_reference(answered, asked=out_ref)
+            return outcome
         code = answers.optional_text(fields, "code")
         return Outcome(
             kind=classify.error(operation, answer.status, code),

@@ -11,10 +11,12 @@ import orjson
 from services.gateway.channels import answers
 from services.gateway.channels.answers import Malformed
 from services.gateway.channels.simpay import classify
+from services.gateway.channels.simpay.classify import Subject
 from services.gateway.domain.channel import (
     BillFile,
     BillHashMismatch,
     Callback,
+    CaptureOrder,
     ChargeOrder,
     Outcome,
     OutcomeKind,
@@ -23,6 +25,22 @@ from services.gateway.domain.channel import (
 )
 
 HASH_HEADER = "x-sim-sha256"
+
+_CallbackKind = Literal["payment", "capture", "refund", "payout"]
+_CALLBACKS: Mapping[str, tuple[_CallbackKind, Subject]] = {
+    "payment": ("payment", Subject.CHARGE),
+    "capture": ("capture", Subject.CAPTURE),
+    "refund": ("refund", Subject.REFUND),
+    "payout": ("payout", Subject.PAYOUT),
+}
+# Where an object says when its money moved.
+_MOVED_AT: Mapping[tuple[Subject, OutcomeKind], str] = {
+    (Subject.CHARGE, OutcomeKind.SUCCEEDED): "paid_at",
+    (Subject.CAPTURE, OutcomeKind.SUCCEEDED): "paid_at",
+    (Subject.REFUND, OutcomeKind.SUCCEEDED): "refunded_at",
+    (Subject.PAYOUT, OutcomeKind.SUCCEEDED): "paid_at",
+    (Subject.PAYOUT, OutcomeKind.RETURNED): "returned_at",
+}
 
 
 def charge_body(order: ChargeOrder) -> bytes:
@@ -37,6 +55,21 @@ def charge_body(order: ChargeOrder) -> bytes:
             "payer_token": order.payer_token,
             "notify_url": order.notify_url,
             "expires_at": _rfc3339(order.expires_at),
+            "capture": not order.capture_later,
+        }
+    )
+
+
+def capture_body(order: CaptureOrder) -> bytes:
+    """The body that takes reserved money."""
+    return orjson.dumps(
+        {
+            "capture_no": order.out_ref,
+            "order_no": order.payment_out_ref,
+            "amount": order.amount_minor,
+            "currency": order.currency,
+            "final": order.is_final,
+            "notify_url": order.notify_url,
         }
     )
 
@@ -65,6 +98,7 @@ def payout_body(order: PayoutOrder) -> bytes:
             "payee_account": order.payee_account,
             "payee_name": order.payee_name,
             "description": order.description,
+            "notify_url": order.notify_url,
         }
     )
 
@@ -73,28 +107,26 @@ def _rfc3339(instant: datetime) -> str:
     return instant.isoformat(timespec="seconds")
 
 
-def reference(fields: Mapping[str, object]) -> str:
-    """The number an object is about, or "" where it does not say: its most specific one."""
-    for name in ("payout_no", "refund_no", "order_no"):
-        if number := answers.optional_text(fields, name):
-            return number
-    return ""
+def outcome(subject: Subject, fields: Mapping[str, object]) -> tuple[str, Outcome]:
+    """Our number and the outcome of an object as answers and notifications show it.
 
-
-def outcome(fields: Mapping[str, object]) -> Outcome:
-    """The outcome of a charge, refund or payout object. Raises Malformed."""
+    A charge that succeeded moved what was captured of it. Raises Malformed.
+    """
     status = answers.text(fields, "status")
     code = answers.optional_text(fields, "code")
-    kind = classify.state(status, code)
-    succeeded = kind is OutcomeKind.SUCCEEDED
-    paid_at = answers.optional_instant(fields, "paid_at")
-    return Outcome(
+    kind = classify.state(subject, status, code)
+    amount_minor = answers.optional_amount(fields, "amount")
+    if subject is Subject.CHARGE and kind is OutcomeKind.SUCCEEDED:
+        captured_minor = answers.optional_amount(fields, "captured")
+        amount_minor = amount_minor if captured_minor is None else captured_minor
+    moved_at = _MOVED_AT.get((subject, kind))
+    return answers.text(fields, subject.value), Outcome(
         kind=kind,
         provider_ref=answers.optional_text(fields, "provider_no"),
         code=code or status,
         message=answers.optional_text(fields, "message"),
-        paid_at=(paid_at or answers.optional_instant(fields, "refunded_at")) if succeeded else None,
-        amount_minor=answers.optional_amount(fields, "amount"),
+        paid_at=answers.optional_instant(fields, moved_at) if moved_at else None,
+        amount_minor=amount_minor,
         currency=answers.optional_text(fields, "currency"),
         qr_content=answers.optional_text(fields, "qr_content"),
         fee_minor=answers.optional_amount(fields, "fee"),
@@ -104,20 +136,14 @@ def outcome(fields: Mapping[str, object]) -> Outcome:
 def callback(body: bytes) -> Callback:
     """The content of a notification that was verified already. Raises Malformed."""
     fields = answers.decode_object(body)
-    kind: Literal["payment", "refund"]
-    match answers.text(fields, "kind"):
-        case "payment":
-            kind, reference = "payment", "order_no"
-        case "refund":
-            kind, reference = "refund", "refund_no"
-        case other:
-            raise Malformed(f"kind {other} is not expected here", field="kind")
-    return Callback(
-        event_id=answers.text(fields, "event_id"),
-        kind=kind,
-        out_ref=answers.text(fields, reference),
-        outcome=outcome(fields),
-    )
+    name = answers.text(fields, "kind")
+    known = _CALLBACKS.get(name)
+    if known is None:
+        raise Malformed(f"kind {name} is not expected here", field="kind")
+    kind, subject = known
+    event_id = answers.text(fields, "event_id")
+    out_ref, told = outcome(subject, fields)
+    return Callback(event_id=event_id, kind=kind, out_ref=out_ref, outcome=told)
 
 
 def bill(content: bytes, headers: Mapping[str, str]) -> BillFile:

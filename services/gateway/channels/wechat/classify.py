@@ -68,7 +68,7 @@ _QUERY_REFUND: Mapping[tuple[int, str], OutcomeKind] = {
     (404, "RESOURCE_NOT_EXISTS"): OutcomeKind.NOT_FOUND,
 }
 
-_ERRORS: Mapping[Operation, Mapping[tuple[int, str], OutcomeKind]] = {
+ERRORS: Mapping[Operation, Mapping[tuple[int, str], OutcomeKind]] = {
     Operation.CHARGE: _CHARGE,
     Operation.QUERY: _QUERY,
     Operation.CLOSE: _CLOSE,
@@ -76,7 +76,7 @@ _ERRORS: Mapping[Operation, Mapping[tuple[int, str], OutcomeKind]] = {
     Operation.QUERY_REFUND: _QUERY_REFUND,
 }
 
-_TRADE_STATES: Mapping[str, OutcomeKind] = {
+TRADE_STATES: Mapping[str, OutcomeKind] = {
     "SUCCESS": OutcomeKind.SUCCEEDED,
     # The order shows REFUND as soon as any part was given back: so it had been paid.
     "REFUND": OutcomeKind.SUCCEEDED,
@@ -88,7 +88,7 @@ _TRADE_STATES: Mapping[str, OutcomeKind] = {
     "PAYERROR": OutcomeKind.DECLINED_HARD,
 }
 
-_REFUND_STATES: Mapping[str, OutcomeKind] = {
+REFUND_STATES: Mapping[str, OutcomeKind] = {
     "SUCCESS": OutcomeKind.SUCCEEDED,
     "PROCESSING": OutcomeKind.PENDING,
     # The money has left us but could not reach the payer's card: people must arrange the rest.
@@ -103,14 +103,14 @@ def error(operation: Operation, status: int, code: str) -> OutcomeKind:
     """What an error answer means for the order."""
     if status >= SERVER_FAULT_MIN:
         return OutcomeKind.UNKNOWN
-    return _ERRORS[operation].get((status, code), OutcomeKind.UNKNOWN)
+    return ERRORS[operation].get((status, code), OutcomeKind.UNKNOWN)
 
 
 def trade_state(state: str) -> OutcomeKind:
     """What an order's `trade_state` means."""
-    return _TRADE_STATES.get(state, OutcomeKind.UNKNOWN)
+    return TRADE_STATES.get(state, OutcomeKind.UNKNOWN)
 
 
 def refund_state(state: str) -> OutcomeKind:
     """What a refund's `status` or `refund_status` means."""
-    return _REFUND_STATES.get(state, OutcomeKind.UNKNOWN)
+    return REFUND_STATES.get(state, OutcomeKind.UNKNOWN)

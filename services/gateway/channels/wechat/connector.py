@@ -21,6 +21,7 @@ from services.gateway.domain.channel import (
     BillNotReady,
     Callback,
     CallbackAck,
+    CaptureOrder,
     ChannelMisconfigured,
     ChannelUnavailable,
     ChannelUnsupported,
@@ -102,7 +103,7 @@ class _Answer:
 
 
 class WechatConnector:
-    """A direct merchant at WeChat Pay. Implements `Connector`; payouts and balances it has not."""
+    """A direct merchant at WeChat Pay. Implements `Connector`, but for captures, payouts, balances."""
 
     def __init__(
         self,
@@ -123,7 +124,12 @@ class WechatConnector:
         self._signers = ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="wechat-sign")
 
     async def charge(self, order: ChargeOrder) -> Outcome:
-        """Create a native order; the outcome is PENDING with the content of the QR code."""
+        """Create a native order; the outcome is PENDING with the content of the QR code.
+
+        A native order cannot be captured later.
+        """
+        if order.capture_later:
+            raise ChannelUnsupported("WeChat Pay takes money at once", out_ref=order.out_ref)
         return await answers.settle(self._charge(order), not_sent=OutcomeKind.DECLINED_SOFT)
 
     async def query(self, out_ref: str) -> Outcome:
@@ -133,6 +139,14 @@ class WechatConnector:
     async def close(self, out_ref: str) -> Outcome:
         """Close an order; if it was paid, answer what a query says."""
         return await answers.settle(self._close(out_ref))
+
+    async def capture(self, order: CaptureOrder) -> Outcome:
+        """Not offered."""
+        raise ChannelUnsupported("WeChat Pay takes money at once", out_ref=order.out_ref)
+
+    async def query_capture(self, out_ref: str) -> Outcome:
+        """Not offered."""
+        raise ChannelUnsupported("WeChat Pay takes money at once", out_ref=out_ref)
 
     async def refund(self, order: RefundOrder) -> Outcome:
         """Create a refund, or get the state of the one with this number."""

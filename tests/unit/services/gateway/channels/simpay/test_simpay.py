@@ -10,7 +10,7 @@ import pytest
 from libs.clock import FrozenClock
 from services.gateway.channels.http import ChannelHttp
 from services.gateway.channels.simpay import classify, messages
-from services.gateway.channels.simpay.classify import Operation
+from services.gateway.channels.simpay.classify import Operation, Subject
 from services.gateway.channels.simpay.connector import SimpayConnector
 from services.gateway.domain.channel import (
     BillHashMismatch,
@@ -65,6 +65,67 @@ async def test_a_paid_charge_is_told(connector: SimpayConnector) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "number", "told", "outcome"),
+    [
+        ("payment", "order_no", {"status": "AUTHORIZED", "paid_at": None}, OutcomeKind.AUTHORIZED),
+        ("capture", "capture_no", {}, OutcomeKind.SUCCEEDED),
+        ("refund", "refund_no", {"status": "FAILED"}, OutcomeKind.DECLINED_HARD),
+        ("payout", "payout_no", {}, OutcomeKind.SUCCEEDED),
+        ("payout", "payout_no", {"status": "RETURNED"}, OutcomeKind.RETURNED),
+    ],
+)
+async def test_each_kind_of_notification_is_about_its_own_number(
+    connector: SimpayConnector,
+    kind: str,
+    number: str,
+    told: dict[str, object],
+    outcome: OutcomeKind,
+) -> None:
+    body = json.dumps({**PAID, "kind": kind, "order_no": "pay_9", number: "mine", **told}).encode()
+    callback = connector.parse_callback(_signed(body), body, NOW)
+    assert (callback.kind, callback.out_ref) == (kind, "mine")
+    assert (callback.outcome.kind, callback.outcome.amount_minor) == (outcome, 1230)
+
+
+@pytest.mark.parametrize(
+    ("subject", "told", "moved_at"),
+    [
+        (Subject.CHARGE, {}, NOW),
+        (Subject.CHARGE, {"status": "AUTHORIZED"}, None),
+        (Subject.CAPTURE, {}, NOW),
+        (Subject.REFUND, {"refunded_at": "2026-11-11T12:00:01+08:00"}, NOW + timedelta(seconds=1)),
+        (Subject.PAYOUT, {}, NOW),
+        (
+            Subject.PAYOUT,
+            {"status": "RETURNED", "returned_at": "2026-11-11T12:00:09+08:00"},
+            NOW + timedelta(seconds=9),
+        ),
+    ],
+)
+def test_an_outcome_says_when_its_money_moved(
+    subject: Subject, told: dict[str, object], moved_at: datetime | None
+) -> None:
+    _, outcome = messages.outcome(subject, {**PAID, subject.value: "mine", **told})
+    assert outcome.paid_at == moved_at
+
+
+@pytest.mark.parametrize(
+    ("told", "amount_minor"),
+    [
+        ({"captured": 400}, 400),
+        ({}, 1230),
+        ({"status": "AUTHORIZED", "captured": 400}, 1230),
+        ({"status": "CLOSED", "captured": 0}, 1230),
+    ],
+)
+def test_a_charge_that_succeeded_moved_what_was_captured_of_it(
+    told: dict[str, object], amount_minor: int
+) -> None:
+    _, outcome = messages.outcome(Subject.CHARGE, {**PAID, **told})
+    assert outcome.amount_minor == amount_minor
+
+
+@pytest.mark.parametrize(
     ("change", "field"),
     [
         ({"X-Sim-Signature": ""}, "X-Sim-Signature"),
@@ -114,45 +175,87 @@ async def test_only_ok_stops_the_redelivery(connector: SimpayConnector) -> None:
     assert (refused.status, refused.body) == (400, b"later")
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "kind"),
-    [
-        ("SUCCEEDED", "", OutcomeKind.SUCCEEDED),
-        ("PENDING", "", OutcomeKind.PENDING),
-        ("PROCESSING", "", OutcomeKind.PENDING),
-        ("CLOSED", "", OutcomeKind.CLOSED),
-        ("DECLINED", "INSUFFICIENT_FUNDS", OutcomeKind.DECLINED_HARD),
-        ("DECLINED", "CARD_EXPIRED", OutcomeKind.DECLINED_HARD),
-        ("DECLINED", "RISK_REJECTED", OutcomeKind.DECLINED_HARD),
-        ("DECLINED", "CHANNEL_BUSY", OutcomeKind.DECLINED_SOFT),
-        ("DECLINED", "LIMIT_EXCEEDED", OutcomeKind.DECLINED_SOFT),
-        ("DECLINED", "CHANNEL_MAINTENANCE", OutcomeKind.DECLINED_SOFT),
-        ("DECLINED", "SOMETHING_NEW", OutcomeKind.DECLINED_HARD),
-        ("FAILED", "NOT_ENOUGH", OutcomeKind.DECLINED_HARD),
-        ("SOMETHING_NEW", "", OutcomeKind.UNKNOWN),
-    ],
-)
-def test_a_state_means(status: str, code: str, kind: OutcomeKind) -> None:
-    assert classify.state(status, code) is kind
+STATES = {
+    (Subject.CHARGE, "PENDING"): OutcomeKind.PENDING,
+    (Subject.CHARGE, "AUTHORIZED"): OutcomeKind.AUTHORIZED,
+    (Subject.CHARGE, "SUCCEEDED"): OutcomeKind.SUCCEEDED,
+    (Subject.CHARGE, "DECLINED"): OutcomeKind.DECLINED_HARD,
+    (Subject.CHARGE, "CLOSED"): OutcomeKind.CLOSED,
+    (Subject.CAPTURE, "PROCESSING"): OutcomeKind.PENDING,
+    (Subject.CAPTURE, "SUCCEEDED"): OutcomeKind.SUCCEEDED,
+    (Subject.CAPTURE, "FAILED"): OutcomeKind.DECLINED_HARD,
+    (Subject.REFUND, "PROCESSING"): OutcomeKind.PENDING,
+    (Subject.REFUND, "SUCCEEDED"): OutcomeKind.SUCCEEDED,
+    (Subject.REFUND, "FAILED"): OutcomeKind.DECLINED_HARD,
+    (Subject.PAYOUT, "PROCESSING"): OutcomeKind.PENDING,
+    (Subject.PAYOUT, "SUCCEEDED"): OutcomeKind.SUCCEEDED,
+    (Subject.PAYOUT, "FAILED"): OutcomeKind.DECLINED_HARD,
+    (Subject.PAYOUT, "RETURNED"): OutcomeKind.RETURNED,
+}
+WORDS = ("SOMETHING_NEW", "succeeded", *{word for _, word in STATES})
 
 
+@pytest.mark.parametrize("subject", Subject)
+@pytest.mark.parametrize("status", WORDS)
+def test_a_state_means_what_the_table_says_and_only_of_its_kind_of_object(
+    subject: Subject, status: str
+) -> None:
+    expected = STATES.get((subject, status), OutcomeKind.UNKNOWN)
+    assert classify.state(subject, status, "") is expected
+
+
+@pytest.mark.parametrize("subject", Subject)
+@pytest.mark.parametrize("status", WORDS)
 @pytest.mark.parametrize(
-    ("operation", "status", "code", "kind"),
+    "code",
     [
-        (Operation.CHARGE, 429, "RATE_LIMITED", OutcomeKind.DECLINED_SOFT),
-        (Operation.REFUND, 429, "RATE_LIMITED", OutcomeKind.UNKNOWN),
-        (Operation.PAYOUT, 429, "RATE_LIMITED", OutcomeKind.UNKNOWN),
-        (Operation.CHARGE, 409, "ORDER_CONFLICT", OutcomeKind.UNKNOWN),
-        (Operation.CHARGE, 401, "SIGN_ERROR", OutcomeKind.DECLINED_SOFT),
-        (Operation.PAYOUT, 401, "SIGN_ERROR", OutcomeKind.UNKNOWN),
-        (Operation.QUERY, 404, "ORDER_NOT_FOUND", OutcomeKind.NOT_FOUND),
-        (Operation.QUERY, 404, "", OutcomeKind.UNKNOWN),
-        (Operation.CLOSE, 404, "ORDER_NOT_FOUND", OutcomeKind.UNKNOWN),
-        (Operation.CHARGE, 400, "SOMETHING_NEW", OutcomeKind.UNKNOWN),
+        "CHANNEL_BUSY", "LIMIT_EXCEEDED", "CHANNEL_MAINTENANCE", "CARD_EXPIRED", "RISK_REJECTED",
+        "INSUFFICIENT_FUNDS", "NOT_ENOUGH", "AMOUNT_EXCEEDED", "NOT_AUTHORIZED", "AUTH_EXPIRED",
+        "ACCOUNT_CLOSED", "SOMETHING_NEW",
     ],
-)
-def test_an_error_means(operation: Operation, status: int, code: str, kind: OutcomeKind) -> None:
-    assert classify.error(operation, status, code) is kind
+)  # fmt: skip
+def test_only_a_declined_charge_is_told_soft_from_hard_by_its_code(
+    subject: Subject, status: str, code: str
+) -> None:
+    expected = STATES.get((subject, status), OutcomeKind.UNKNOWN)
+    soft = code in ("CHANNEL_BUSY", "LIMIT_EXCEEDED", "CHANNEL_MAINTENANCE")
+    if (subject, status) == (Subject.CHARGE, "DECLINED") and soft:
+        expected = OutcomeKind.DECLINED_SOFT
+    assert classify.state(subject, status, code) is expected
+
+
+ERRORS = {
+    (Operation.CHARGE, 409, "ORDER_CONFLICT"): OutcomeKind.UNKNOWN,
+    (Operation.CHARGE, 400, "PARAM_ERROR"): OutcomeKind.DECLINED_HARD,
+    (Operation.CHARGE, 401, "SIGN_ERROR"): OutcomeKind.DECLINED_SOFT,
+    (Operation.CHARGE, 429, "RATE_LIMITED"): OutcomeKind.DECLINED_SOFT,
+    (Operation.CHARGE, 429, ""): OutcomeKind.DECLINED_SOFT,
+    (Operation.QUERY, 404, "ORDER_NOT_FOUND"): OutcomeKind.NOT_FOUND,
+    (Operation.QUERY, 404, "CAPTURE_NOT_FOUND"): OutcomeKind.NOT_FOUND,
+    (Operation.QUERY, 404, "REFUND_NOT_FOUND"): OutcomeKind.NOT_FOUND,
+    (Operation.QUERY, 404, "PAYOUT_NOT_FOUND"): OutcomeKind.NOT_FOUND,
+    (Operation.CAPTURE, 400, "PARAM_ERROR"): OutcomeKind.DECLINED_HARD,
+    (Operation.CAPTURE, 404, "ORDER_NOT_FOUND"): OutcomeKind.DECLINED_HARD,
+    (Operation.CAPTURE, 409, "ORDER_CONFLICT"): OutcomeKind.UNKNOWN,
+    (Operation.REFUND, 400, "PARAM_ERROR"): OutcomeKind.DECLINED_HARD,
+    (Operation.REFUND, 404, "ORDER_NOT_FOUND"): OutcomeKind.DECLINED_HARD,
+    (Operation.PAYOUT, 400, "PARAM_ERROR"): OutcomeKind.DECLINED_HARD,
+}
+ANSWERS = {(status, code) for _, status, code in ERRORS} | {(400, "SOMETHING_NEW"), (404, "")}
+
+
+@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize(("status", "code"), sorted(ANSWERS))
+def test_an_error_means_what_the_table_says_and_else_is_unknown(
+    operation: Operation, status: int, code: str
+) -> None:
+    expected = ERRORS.get((operation, status, code), OutcomeKind.UNKNOWN)
+    assert classify.error(operation, status, code) is expected
+
+
+def test_the_tables_hold_nothing_that_is_not_tested() -> None:
+    assert set(classify.STATES) == set(STATES)
+    assert set(classify.ERRORS) <= set(ERRORS)
 
 
 def test_a_bill_is_believed_only_with_its_hash() -> None:
