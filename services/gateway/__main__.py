@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 import grpc
 
@@ -28,29 +28,35 @@ from services.gateway.clients.account import LedgerClient
 from services.gateway.clients.risk import RiskClient
 from services.gateway.clients.router import RouterClient
 from services.gateway.config import Settings
-from services.gateway.domain import payment, payout, refund
-from services.gateway.domain.payment import Payment
-from services.gateway.domain.payout import Payout
-from services.gateway.domain.refund import Refund
 from services.gateway.handlers import admission, messages, operations, payments
 from services.gateway.handlers.auth import OperatorInterceptor
+from services.gateway.store.operators import OperatorStore
 from services.gateway.store.registry import Registry
-from services.gateway.store.sagas import NewSaga, SagaStore, SagaTable, SavedStep, nudge_in_review
+from services.gateway.store.sagas import SagaStore, nudge_in_review
+from services.gateway.usecases.bills import Bills
 from services.gateway.usecases.callbacks import Callbacks
-from services.gateway.usecases.driver import Decide, Driver, Drives, Performer
-from services.gateway.usecases.operations import ChannelAccounts, Inspection, Merchants
+from services.gateway.usecases.captures import Captures
+from services.gateway.usecases.doors import AllDoors
+from services.gateway.usecases.forcing import Forcing
+from services.gateway.usecases.inspection import Inspection
+from services.gateway.usecases.operations import ChannelAccounts, Merchants
+from services.gateway.usecases.operators import Operators
+from services.gateway.usecases.oversight import Oversight
 from services.gateway.usecases.payments import Payments
 from services.gateway.usecases.payouts import Payouts
-from services.gateway.usecases.performers import PaymentPerformer, PayoutPerformer, RefundPerformer
-from services.gateway.usecases.ports import EventEncoder
 from services.gateway.usecases.refunds import Refunds
+from services.gateway.usecases.sagas import Encoders, Sagas
 from services.gateway.usecases.screening import Screening
-from services.gateway.workers import callback_receiver, pushers, review_ear, sweepers
+from services.gateway.workers import callback_receiver, gauges, pushers, review_ear
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+ENCODERS: Final = Encoders(
+    payment=messages.encode_payment_events,
+    capture=messages.encode_capture_events,
+    refund=messages.encode_refund_events,
+    payout=messages.encode_payout_events,
+)
 SERVICE_NAMES: Final = (payments.SERVICE_NAME, operations.SERVICE_NAME, feed.SERVICE_NAME)
-
-S = TypeVar("S", bound=Payment | Refund | Payout)
 
 
 class Gateway:
@@ -74,6 +80,7 @@ class Gateway:
         self.ledger = LedgerClient(account_stub)
         self.registry = Registry(pool)
         self.store = SagaStore(pool)
+        self.people = OperatorStore(pool)
         self.sealer = FernetSealer(settings.seal_key.get_secret_value())
         self.channels = Directory(
             rows=self.registry,
@@ -83,25 +90,30 @@ class Gateway:
             timeout_s=settings.channel_timeout_s,
         )
         self.clock = clock
-        self.drives = Drives()
+        self.ids = SortableIds(clock, random.SystemRandom())
+        self.operators = Operators(store=self.people, clock=clock, ids=self.ids, secrets=_Tokens())
+        self.sagas = Sagas(
+            store=self.store,
+            channels=self.channels,
+            risk=self.risk,
+            ledger=self.ledger,
+            encoders=ENCODERS,
+            clock=clock,
+            notify_base_url=settings.callback_base_url.rstrip("/"),
+        )
         self.feed = feed.EventFeedServicer(pool)
-        self._wire_flows(settings.callback_base_url.rstrip("/"))
         self.gate = self._wire_gate(settings)
         self.callbacks = Callbacks(
             registry=self.registry,
             store=self.store,
             channels=self.channels,
-            payments=self.payments.driver,
-            refunds=self.refunds.driver,
-            drives=self.drives,
+            tellers=self.sagas.tellers,
             clock=clock,
         )
         self.background: Sequence[Callable[[], Awaitable[None]]] = (
             self.gate.watch_lag,
-            self.payments.sweeper.run,
-            self.refunds.sweeper.run,
-            self.payouts.sweeper.run,
-            partial(sweepers.keep_gauges, self.store, clock),
+            *self.sagas.engine.background,
+            partial(gauges.keep, self.store, clock),
             self.router.keep_static_order,
             self.channels.keep_fresh,
             pushers.Pusher("push-account", self.registry, pushers.to_account(account_stub)).run,
@@ -112,52 +124,20 @@ class Gateway:
             ),
         )
 
-    def _wire_flows(self, notify_base_url: str) -> None:
-        flow = partial(Flow, store=self.store, drives=self.drives, clock=self.clock)
-        self.payments: Flow[Payment] = flow(
-            name="payment",
-            table=self.store.payments,
-            decide=payment.decide,
-            perform=PaymentPerformer(self.channels, self.risk, self.clock, notify_base_url),
-            encode=messages.encode_payment_events,
-        )
-        self.refunds: Flow[Refund] = flow(
-            name="refund",
-            table=self.store.refunds,
-            decide=refund.decide,
-            perform=RefundPerformer(self.channels, notify_base_url),
-            encode=messages.encode_refund_events,
-        )
-        self.payouts: Flow[Payout] = flow(
-            name="payout",
-            table=self.store.payouts,
-            decide=payout.decide,
-            perform=PayoutPerformer(self.channels, self.risk, self.ledger),
-            encode=messages.encode_payout_events,
-        )
-
     def _wire_gate(self, settings: Settings) -> admission.Gate:
-        commits, recoveries = self._commits, [flow.sweeper for flow in self._flows]
+        commits = self.sagas.engine.coalescers
         return admission.Gate(
             in_flight_max=settings.in_flight_max,
             share_max=settings.merchant_in_flight_max or (settings.in_flight_max + 1) // 2,
-            sagas_begun=lambda: len(self.drives) - sum(each.in_flight for each in recoveries),
+            sagas_begun=lambda: self.sagas.in_flight_count,
             commit_waited_s=lambda: max(commit.waited_s for commit in commits),
         )
-
-    @property
-    def _flows(self) -> "Sequence[Flow[Any]]":
-        return (self.payments, self.refunds, self.payouts)
-
-    @property
-    def _commits(self) -> Sequence[Coalescer[Any, Any]]:
-        return [commit for flow in self._flows for commit in (flow.create, flow.save)]
 
     @property
     def coalescers(self) -> Sequence[Coalescer[Any, Any]]:
         """To be started before serving and stopped after it."""
         return (
-            *self._commits,
+            *self.sagas.engine.coalescers,
             self.risk.coalescer,
             self.router.coalescer,
             self.ledger.coalescer,
@@ -165,28 +145,27 @@ class Gateway:
 
     def registrations(self) -> Sequence[server.Registration]:
         """The servicers."""
-        ids = SortableIds(self.clock, random.SystemRandom())
+        ids = self.ids
         merchants = Merchants(
             registry=self.registry, ledger=self.ledger, clock=self.clock, ids=ids, secrets=_Tokens()
         )
         payment_cases = Payments(
-            driver=self.payments.driver,
-            drives=self.drives,
+            driver=self.sagas.payments.driver,
+            drives=self.sagas.drives,
             table=self.store.payments,
             screening=Screening(self.risk, self.router),
             clock=self.clock,
             ids=ids,
         )
-        refund_cases = Refunds(
-            driver=self.refunds.driver,
-            drives=self.drives,
-            store=self.store,
-            clock=self.clock,
-            ids=ids,
-        )
+        follow_ups: dict[str, Any] = {
+            "drives": self.sagas.drives,
+            "store": self.store,
+            "clock": self.clock,
+            "ids": ids,
+        }
         payout_cases = Payouts(
-            driver=self.payouts.driver,
-            drives=self.drives,
+            driver=self.sagas.payouts.driver,
+            drives=self.sagas.drives,
             table=self.store.payouts,
             screening=Screening(self.risk, self.router),
             clock=self.clock,
@@ -202,7 +181,12 @@ class Gateway:
         public = payments.PaymentHandlers(
             merchants=merchants,
             payments=payment_cases,
-            refunds=refund_cases,
+            captures=Captures(
+                driver=self.sagas.captures.driver, table=self.store.captures, **follow_ups
+            ),
+            refunds=Refunds(
+                driver=self.sagas.refunds.driver, table=self.store.refunds, **follow_ups
+            ),
             payouts=payout_cases,
             gate=self.gate,
         )
@@ -210,42 +194,32 @@ class Gateway:
             merchants=merchants,
             channels=channel_accounts,
             payments=payment_cases,
-            inspection=Inspection(registry=self.registry, store=self.store),
+            inspection=Inspection(
+                registry=self.registry,
+                store=self.store,
+                rows={table.flow: table for table in self.store.tables},
+                operators=self.people,
+                clock=self.clock,
+            ),
+            bills=Bills(
+                registry=self.registry,
+                store=self.store,
+                tellers=self.sagas.tellers,
+                clock=self.clock,
+            ),
+            operators=self.operators,
+            oversight=Oversight(
+                sagas=AllDoors(self.sagas.doors),
+                flows=self.sagas.doors,
+                store=self.people,
+                clock=self.clock,
+            ),
+            forcing=Forcing(
+                store=self.people, flows=self.sagas.doors, clock=self.clock, ids=self.ids
+            ),
             clock=self.clock,
         )
         return (public.register, internal.register, self.feed.register)
-
-
-class Flow(Generic[S]):
-    """One flow's group commits, driver and sweeper."""
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        table: SagaTable[S],
-        decide: Decide[S],
-        perform: Performer[S],
-        encode: EventEncoder[S],
-        store: SagaStore,
-        drives: Drives,
-        clock: Clock,
-    ) -> None:
-        self.create = Coalescer[NewSaga[S], S](table.create, name=f"create-{name}")
-        self.save = Coalescer[SavedStep[S], S](table.save, name=f"save-{name}")
-        self.driver = Driver(
-            flow=name,
-            table=table,
-            create=self.create,
-            save=self.save,
-            decide=decide,
-            perform=perform,
-            encode=encode,
-            clock=clock,
-        )
-        self.sweeper = sweepers.Sweeper(
-            flow=name, table=table, driver=self.driver, drives=drives, store=store, clock=clock
-        )
 
 
 class _Tokens:
@@ -289,9 +263,9 @@ async def main() -> None:
             service_names=SERVICE_NAMES,
             background=(*gateway.background, door),
             ready=is_ready,
-            on_drain=(gateway.feed.drain, gateway.drives.drain),
+            on_drain=(gateway.sagas.engine.hand_over, gateway.feed.drain),
             extra_interceptors=(
-                OperatorInterceptor(settings.operator_token.get_secret_value()),
+                OperatorInterceptor(settings.operator_token.get_secret_value(), gateway.operators),
                 admission.AdmissionInterceptor(gateway.gate),
             ),
         )

@@ -37,13 +37,17 @@ def fact_of(event: events_pb2.Event) -> Fact | None:
 def payment_fact(
     payment: payment_pb2.Payment, attempts: Iterable[gateway_events_pb2.AttemptRecord]
 ) -> Fact:
-    """A payment with these attempts."""
+    """A payment with these attempts. Of one that was only authorised first, what captures took is what was paid."""
+    is_captured = (
+        payment.state == payment_pb2.Payment.STATE_SUCCEEDED
+        and payment.capture_method == payment_pb2.CAPTURE_METHOD_MANUAL
+    )
     return Fact(
         kind=Kind.PAYMENT,
         subject_id=payment.payment_id,
         merchant_id=payment.merchant_id,
         currency=payment.amount.currency,
-        amount_minor=payment.amount.amount_minor,
+        amount_minor=payment.captured_minor if is_captured else payment.amount.amount_minor,
         state=payment_pb2.Payment.State.Name(payment.state).removeprefix("STATE_"),
         reason=payment.reason,
         method=method_pb2.PaymentMethod.Name(payment.method).removeprefix("PAYMENT_METHOD_"),

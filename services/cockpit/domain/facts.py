@@ -8,7 +8,7 @@ from typing import Final
 
 SUCCEEDED: Final = "SUCCEEDED"
 MANUAL: Final = "MANUAL"
-ENDED: Final = frozenset({SUCCEEDED, "FAILED", "CANCELED", MANUAL})
+ENDED: Final = frozenset({SUCCEEDED, "FAILED", "CANCELED", "RETURNED", MANUAL})
 
 ATTEMPT_UNKNOWN: Final = "UNKNOWN"
 ATTEMPT_OPEN: Final = frozenset({"SENT", "PENDING"})

@@ -19,6 +19,8 @@ class OutcomeKind(enum.Enum):
     SUCCEEDED = "SUCCEEDED"
     PENDING = "PENDING"
     """Accepted, not final: the payer must act, or the channel is still working on it."""
+    AUTHORIZED = "AUTHORIZED"
+    """The payer's money is reserved for us, none has moved: captures take it, a close releases what they left."""
     DECLINED_SOFT = "DECLINED_SOFT"
     """Nothing moved; a charge may go to another channel, a refund be sent again when funded."""
     DECLINED_HARD = "DECLINED_HARD"
@@ -27,6 +29,8 @@ class OutcomeKind(enum.Enum):
     """Money may have moved: only a query, a close or the same number again is allowed."""
     CLOSED = "CLOSED"
     """Definitely not charged, and never will be under this number."""
+    RETURNED = "RETURNED"
+    """A payout that had succeeded came back: the payee's bank would not credit it (退票)."""
     NOT_FOUND = "NOT_FOUND"
     """The channel does not know this number, or does not know it yet."""
 
@@ -67,6 +71,22 @@ class ChargeOrder:
     notify_url: str
     expires_at: datetime
     payer_token: str = ""
+    capture_later: bool = False
+    """Only reserve the money (预授权); it is taken by captures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureOrder:
+    """Take all or part of what a charge has reserved. `out_ref` is the capture's own number."""
+
+    out_ref: str
+    payment_out_ref: str
+    amount_minor: int
+    authorized_minor: int
+    currency: str
+    is_final: bool
+    """True releases what this and earlier captures leave."""
+    notify_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +112,7 @@ class PayoutOrder:
     payee_account: str
     payee_name: str
     description: str
+    notify_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +120,7 @@ class Callback:
     """A verified and decoded notification. `event_id` is the channel's; repeats carry the same."""
 
     event_id: str
-    kind: Literal["payment", "refund"]
+    kind: Literal["payment", "capture", "refund", "payout"]
     out_ref: str
     outcome: Outcome
 
@@ -194,7 +215,7 @@ class Connector(Protocol):
     """
 
     async def charge(self, order: ChargeOrder) -> Outcome:
-        """Create the charge. Idempotent by `out_ref` at the channel.
+        """Create the charge. Idempotent by `out_ref` at the channel. Raises ChannelUnsupported.
 
         DECLINED_SOFT speaks of this call only. So whoever sends a number again after an UNKNOWN
         must not read a soft decline of the second call as the fate of the first.
@@ -206,7 +227,18 @@ class Connector(Protocol):
         ...
 
     async def close(self, out_ref: str) -> Outcome:
-        """Make sure the charge can never be paid: CLOSED, or SUCCEEDED if it was paid before."""
+        """Make sure that nothing (more) can be taken: CLOSED, or SUCCEEDED if it was paid or captured before.
+
+        What an authorised charge has left uncaptured is released.
+        """
+        ...
+
+    async def capture(self, order: CaptureOrder) -> Outcome:
+        """Take reserved money. Idempotent by `out_ref`: after UNKNOWN send the same number. Raises ChannelUnsupported."""
+        ...
+
+    async def query_capture(self, out_ref: str) -> Outcome:
+        """Ask for the capture's state. Changes nothing. Raises ChannelUnsupported."""
         ...
 
     async def refund(self, order: RefundOrder) -> Outcome:

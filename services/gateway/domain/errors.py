@@ -17,6 +17,34 @@ class OperatorTokenInvalid(FiscError):
     reason = "OPERATOR_TOKEN_INVALID"
 
 
+class OperatorKeyRequired(FiscError):
+    """This needs a person's own operator key: the platform's token is nobody."""
+
+    kind = ErrorKind.DENIED
+    reason = "OPERATOR_KEY_REQUIRED"
+
+
+class PlatformTokenRequired(FiscError):
+    """Operators are registered and revoked with the platform's token only."""
+
+    kind = ErrorKind.DENIED
+    reason = "PLATFORM_TOKEN_REQUIRED"
+
+
+class OperatorExists(FiscError):
+    """This person has a key already; revoke it before making another."""
+
+    kind = ErrorKind.ALREADY_EXISTS
+    reason = "OPERATOR_EXISTS"
+
+
+class OperatorNotFound(FiscError):
+    """No such person has ever had a key."""
+
+    kind = ErrorKind.NOT_FOUND
+    reason = "OPERATOR_NOT_FOUND"
+
+
 class RequestIdReused(FiscError):
     """This request_id was used before with another body."""
 
@@ -60,7 +88,7 @@ class PayoutNotFound(FiscError):
 
 
 class SubjectNotFound(FiscError):
-    """There is no payment, refund or payout of this id."""
+    """There is no payment, capture, refund or payout of this id."""
 
     kind = ErrorKind.NOT_FOUND
     reason = "SUBJECT_NOT_FOUND"
@@ -122,6 +150,41 @@ class RefundCurrencyMismatch(FiscError):
     reason = "REFUND_CURRENCY_MISMATCH"
 
 
+class PaymentNotAuthorized(FiscError):
+    """Only an authorised payment can be captured or released."""
+
+    kind = ErrorKind.REJECTED
+    reason = "PAYMENT_NOT_AUTHORIZED"
+
+
+class CaptureInFlight(FiscError):
+    """A capture is under way; what it leaves can be released once it has ended."""
+
+    kind = ErrorKind.CONFLICT
+    reason = "CAPTURE_IN_FLIGHT"
+
+
+class CaptureExceedsAuthorization(FiscError):
+    """All captures together would exceed what the payment has reserved."""
+
+    kind = ErrorKind.REJECTED
+    reason = "CAPTURE_EXCEEDS_AUTHORIZATION"
+
+
+class CaptureCurrencyMismatch(FiscError):
+    """A capture is in the currency of its payment."""
+
+    kind = ErrorKind.INVALID
+    reason = "CAPTURE_CURRENCY_MISMATCH"
+
+
+class CaptureNotFound(FiscError):
+    """The merchant has no such capture."""
+
+    kind = ErrorKind.NOT_FOUND
+    reason = "CAPTURE_NOT_FOUND"
+
+
 class BusinessDateInvalid(FiscError):
     """The business date is not a day of the calendar."""
 
@@ -135,8 +198,43 @@ class PostingRefused(FiscError):
     reason = "POSTING_REFUSED"
 
 
-class StaleWrite(FiscError):
-    """Somebody else has moved this row meanwhile; nothing was written."""
+class ForceRefused(FiscError):
+    """The flow does not allow ending it in this state from where it stands."""
 
-    kind = ErrorKind.CONFLICT
-    reason = "STALE_WRITE"
+    kind = ErrorKind.REJECTED
+    reason = "FORCE_REFUSED"
+
+
+class ForceNotFound(FiscError):
+    """There is no such proposal."""
+
+    kind = ErrorKind.NOT_FOUND
+    reason = "FORCE_NOT_FOUND"
+
+
+class CheckerIsMaker(FiscError):
+    """Who has proposed it cannot decide it."""
+
+    kind = ErrorKind.DENIED
+    reason = "CHECKER_IS_MAKER"
+
+
+class ForceAlreadyDecided(FiscError):
+    """The proposal was decided before."""
+
+    kind = ErrorKind.REJECTED
+    reason = "FORCE_ALREADY_DECIDED"
+
+
+class UnknownFlow(FiscError):
+    """There is no such flow."""
+
+    kind = ErrorKind.INVALID
+    reason = "UNKNOWN_FLOW"
+
+
+class SagaEnded(FiscError):
+    """It has ended; there is nothing to try again."""
+
+    kind = ErrorKind.REJECTED
+    reason = "SAGA_ENDED"

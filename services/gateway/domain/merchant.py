@@ -49,13 +49,23 @@ def derived_id(request_id: str) -> str:
 
 def compose_api_key(key_id: str, secret: str) -> str:
     """The key a merchant sends: it names its row and proves itself."""
-    return f"{API_KEY_PREFIX}.{key_id}.{secret}"
+    return compose_key(API_KEY_PREFIX, key_id, secret)
 
 
 def parse_api_key(text: str) -> tuple[str, str] | None:
     """(key_id, secret), or None for anything else."""
+    return parse_key(API_KEY_PREFIX, text)
+
+
+def compose_key(prefix: str, key_id: str, secret: str) -> str:
+    """A key of any kind; neither part may hold a dot."""
+    return f"{prefix}.{key_id}.{secret}"
+
+
+def parse_key(prefix: str, text: str) -> tuple[str, str] | None:
+    """(key_id, secret) of a key of this kind, or None for anything else."""
     parts = text.split(".")
-    if len(parts) != 3 or parts[0] != API_KEY_PREFIX or not all(parts):  # noqa: PLR2004 - as composed above
+    if len(parts) != 3 or parts[0] != prefix or not all(parts):  # noqa: PLR2004 - as composed above
         return None
     return parts[1], parts[2]
 
@@ -83,6 +93,11 @@ def pending_account(merchant_id: str, currency: str) -> str:
 def receivable_account(channel_id: str, currency: str) -> str:
     """The ledger account of what a channel has collected for us."""
     return f"channel/{channel_id}/receivable/{currency}"
+
+
+def late_success_account(currency: str) -> str:
+    """The ledger account of what channels took late, until it is given back."""
+    return f"platform/late-success/{currency}"
 
 
 def payout_transit_account(currency: str) -> str:

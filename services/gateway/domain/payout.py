@@ -1,13 +1,32 @@
-"""The life of a payout (付款): hold first, send, and book last. The money stays held until the channel has given a definite word."""
+"""The life of a payout (付款): hold first, send, and book last. The money stays held until the channel has given a definite word.
+
+A payout that succeeded may still come back: the payee's bank returns it, and the money is the merchant's again.
+"""
 
 import enum
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from services.gateway.domain import saga
 from services.gateway.domain.channel import OutcomeKind
-from services.gateway.domain.saga import Answered, Attempt, Command, Plan, Signal
+from services.gateway.domain.errors import ForceRefused
+from services.gateway.domain.saga import (
+    Answered,
+    Attempt,
+    AttemptState,
+    CloseCase,
+    Command,
+    OpenCase,
+    Plan,
+    Signal,
+    Step,
+)
+
+FLOW_VERSION = 1
+# A payee's bank may send money back days after it took it (退票): so long a payout that succeeded is still asked about.
+RETURN_WINDOW_S = 3 * 24 * 3600
+RETURN_QUERY_S = 12 * 3600
 
 
 class PayoutState(enum.StrEnum):
@@ -20,11 +39,18 @@ class PayoutState(enum.StrEnum):
     UNKNOWN = "UNKNOWN"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
+    RETURNED = "RETURNED"
     MANUAL = "MANUAL"
 
 
+ENDED = frozenset({PayoutState.SUCCEEDED, PayoutState.FAILED, PayoutState.RETURNED})
+_FORCEABLE = {
+    PayoutState.SUCCEEDED: AttemptState.SUCCEEDED,
+    PayoutState.FAILED: AttemptState.CLOSED,
+    PayoutState.RETURNED: AttemptState.RETURNED,
+}
 LATE_SUCCESS = "LATE_SUCCESS"
-_FOR_A_PERSON = frozenset({LATE_SUCCESS, "AMOUNT_MISMATCH"})
+_FOR_A_PERSON = frozenset({LATE_SUCCESS, saga.AMOUNT_MISMATCH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +78,17 @@ class Payout:
     created_at: datetime
     updated_at: datetime
     succeeded_at: datetime | None = None
+    returned_at: datetime | None = None
     hard_deadline_at: datetime
     next_run_at: datetime | None
     version: int = 1
     epoch: int = 1
+    flow_version: int = FLOW_VERSION
+    faults_count: int = 0
+    last_fault: str = ""
 
 
-PayoutStep: TypeAlias = saga.Step[Payout]
+PayoutStep: TypeAlias = Step[Payout, Attempt]
 
 
 def open_payout(draft: Payout, risk: str, case_id: str, plan: Plan, now: datetime) -> PayoutStep:
@@ -69,26 +99,32 @@ def open_payout(draft: Payout, risk: str, case_id: str, plan: Plan, now: datetim
     if not plan:
         return _ended(payout, None, PayoutState.FAILED, "NO_CHANNEL", now)
     if risk == "REVIEW":
-        waiting = replace(payout, state=PayoutState.REVIEW, next_run_at=saga.next_query_at(0, now))
-        return saga.Step(subject=waiting, events=("payout.review",))
+        waiting = replace(
+            payout, state=PayoutState.REVIEW, next_run_at=saga.next_query_at("REVIEW", 0, now)
+        )
+        return Step(subject=waiting, events=("payout.review",))
     return _hold(payout, ("payout.created",), now)
 
 
 def decide(
     payout: Payout, attempt: Attempt | None, signal: Signal, now: datetime
 ) -> PayoutStep | None:
-    """What a signal means for a payout; None when it means nothing (any more)."""
-    if payout.state is PayoutState.SUCCEEDED:
-        return None
+    """What a signal means for a payout; None when it means nothing (any more). Raises ForceRefused."""
     match signal:
-        case Answered() if attempt is not None and signal.attempt_number == attempt.number:
+        case saga.Forced():
+            return _forced(payout, attempt, signal, now)
+        case Answered() if attempt is not None and signal.attempt_number != attempt.number:
+            return _answered_earlier(payout, signal, now)
+        case Answered() if attempt is not None and payout.state is PayoutState.SUCCEEDED:
+            return _answered_after_success(payout, attempt, signal, now)
+        case Answered() if attempt is not None and payout.state is not PayoutState.RETURNED:
             return _answered(payout, attempt, signal, now)
         case saga.HoldPlaced() if payout.state is PayoutState.HOLDING:
             return _send_next(payout, None, "CHANNEL_DECLINED", now)
         case saga.HoldRefused() if payout.state is PayoutState.HOLDING:
             return _ended(payout, attempt, PayoutState.FAILED, signal.reason, now)
         case saga.HoldUnknown() if payout.state is PayoutState.HOLDING:
-            return _waiting(payout, attempt, PayoutState.HOLDING, now)
+            return _still_holding(payout, now)
         case saga.Approved() if payout.state is PayoutState.REVIEW:
             # The channel's time starts now: a review may have taken hours.
             patience = payout.hard_deadline_at - payout.created_at
@@ -105,13 +141,48 @@ def decide(
 
 
 def _due(payout: Payout, attempt: Attempt | None, now: datetime) -> PayoutStep:
+    if payout.reason in _FOR_A_PERSON:
+        # Somebody had it tried again; no word of the channel would change anything.
+        return Step(subject=_moved(payout, now, next_run_at=None))
     if payout.state is PayoutState.REVIEW:
         asking = _moved(payout, now, next_run_at=saga.leased_until(now))
-        return saga.Step(subject=asking, command=Command.REVIEW)
+        return Step(subject=asking, command=Command.REVIEW)
     if payout.state is PayoutState.HOLDING:
         return _hold(payout, (), now)
     asking = _moved(payout, now, next_run_at=saga.leased_until(now))
-    return saga.Step(subject=asking, attempts=_some(attempt), command=Command.QUERY)
+    return Step(subject=asking, attempts=saga.some(attempt), command=Command.QUERY)
+
+
+def _answered_earlier(payout: Payout, signal: Answered, now: datetime) -> PayoutStep | None:
+    """A word on an attempt that had its definite one: money that left twice is for a person to get back."""
+    if signal.outcome.kind is not OutcomeKind.SUCCEEDED:
+        return None
+    case = OpenCase(
+        subject_id=payout.payout_id, merchant_id=payout.merchant_id, reason=LATE_SUCCESS
+    )
+    return Step(subject=_moved(payout, now), beside=(case,))
+
+
+def _answered_after_success(
+    payout: Payout, attempt: Attempt, signal: Answered, now: datetime
+) -> PayoutStep | None:
+    """The payee's bank may send it back; nothing else undoes a success."""
+    if signal.outcome.kind is OutcomeKind.RETURNED:
+        told = saga.record(attempt, signal, now)
+        back = replace(payout, returned_at=signal.outcome.paid_at or now)
+        return _ended(
+            back, told, PayoutState.RETURNED, saga.public_return(signal.outcome.code), now
+        )
+    if payout.next_run_at is None:
+        return None
+    resting = _moved(payout, now, next_run_at=_watched_until(payout, now))
+    return Step(subject=resting, attempts=(attempt,))
+
+
+def _watched_until(payout: Payout, now: datetime) -> datetime | None:
+    since = payout.succeeded_at or now
+    next_at = now + timedelta(seconds=RETURN_QUERY_S)
+    return next_at if next_at <= since + timedelta(seconds=RETURN_WINDOW_S) else None
 
 
 def _answered(
@@ -125,12 +196,17 @@ def _answered(
     match outcome.kind:
         case OutcomeKind.SUCCEEDED:
             if not saga.amounts_agree(outcome, payout.amount_minor, payout.currency):
-                return _ended(payout, told, PayoutState.MANUAL, "AMOUNT_MISMATCH", now)
+                return _ended(payout, told, PayoutState.MANUAL, saga.AMOUNT_MISMATCH, now)
             done = replace(payout, succeeded_at=outcome.paid_at or now)
             if payout.state is PayoutState.FAILED:
                 # Its hold has been released meanwhile: only a person can square that.
                 return _ended(done, told, PayoutState.MANUAL, LATE_SUCCESS, now)
             return _ended(done, told, PayoutState.SUCCEEDED, "", now)
+        case OutcomeKind.RETURNED if payout.state is not PayoutState.FAILED:
+            # It had succeeded, and nobody told us: first things first, the return is heard of at the next question.
+            gone = replace(told, state=AttemptState.SUCCEEDED)
+            step = _ended(replace(payout, succeeded_at=now), gone, PayoutState.SUCCEEDED, "", now)
+            return replace(step, subject=replace(step.subject, next_run_at=now))
         case _ if payout.state is PayoutState.FAILED:
             return None
         case OutcomeKind.DECLINED_SOFT | OutcomeKind.DECLINED_HARD | OutcomeKind.CLOSED:
@@ -148,7 +224,7 @@ def _answered(
         ):
             # The same number again is safe: a channel executes a payout number once.
             again = _moved(payout, now, next_run_at=saga.leased_until(now))
-            return saga.Step(subject=again, attempts=(told,), command=Command.ORDER)
+            return Step(subject=again, attempts=(told,), command=Command.ORDER)
         case _:
             return _waiting(payout, told, PayoutState.UNKNOWN, now)
 
@@ -160,14 +236,21 @@ def _still_in_review(payout: Payout, now: datetime) -> PayoutStep:
         payout,
         now,
         query_count=payout.query_count + 1,
-        next_run_at=saga.next_query_at(payout.query_count, now),
+        next_run_at=_next_query_at(payout, now),
     )
-    return saga.Step(subject=waiting)
+    return Step(subject=waiting)
+
+
+def _still_holding(payout: Payout, now: datetime) -> PayoutStep:
+    """No channel has heard of it yet, so it may end: releasing a hold also bars one that is placed late."""
+    if now >= payout.hard_deadline_at:
+        return _ended(payout, None, PayoutState.FAILED, "LEDGER_UNAVAILABLE", now)
+    return _waiting(payout, None, PayoutState.HOLDING, now)
 
 
 def _hold(payout: Payout, events: tuple[str, ...], now: datetime) -> PayoutStep:
     holding = _moved(payout, now, state=PayoutState.HOLDING, next_run_at=saga.leased_until(now))
-    return saga.Step(subject=holding, events=events, command=Command.HOLD)
+    return Step(subject=holding, events=events, command=Command.HOLD)
 
 
 def _send_next(
@@ -188,8 +271,8 @@ def _send_next(
         next_run_at=saga.leased_until(now),
     )
     events = ("payout.rerouted",) if told else ()
-    return saga.Step(
-        subject=sent, attempts=(*_some(told), attempt), events=events, command=Command.ORDER
+    return Step(
+        subject=sent, attempts=(*saga.some(told), attempt), events=events, command=Command.ORDER
     )
 
 
@@ -198,33 +281,68 @@ def _waiting(
 ) -> PayoutStep:
     if payout.state is PayoutState.MANUAL:
         waiting = _moved(payout, now, next_run_at=saga.next_rare_query_at(now))
-        return saga.Step(subject=waiting, attempts=_some(attempt))
+        return Step(subject=waiting, attempts=saga.some(attempt))
     is_pending = state is PayoutState.PENDING
     if now >= saga.patience_ends_at(payout.created_at, payout.hard_deadline_at, is_pending):
         # A person looks at it now; a definite word that comes after all is still heeded.
         step = _ended(payout, attempt, PayoutState.MANUAL, saga.OUTCOME_UNKNOWN, now)
-        asked_on = replace(step.subject, next_run_at=saga.next_rare_query_at(now))
-        return saga.Step(subject=asked_on, attempts=step.attempts, events=step.events)
+        return replace(
+            step, subject=replace(step.subject, next_run_at=saga.next_rare_query_at(now))
+        )
     waiting = _moved(
         payout,
         now,
         state=state,
         query_count=payout.query_count + 1,
-        next_run_at=saga.next_query_at(payout.query_count, now),
+        next_run_at=saga.next_query_at(state, payout.query_count, now),
     )
-    return saga.Step(subject=waiting, attempts=_some(attempt))
+    return Step(subject=waiting, attempts=saga.some(attempt))
 
 
 def _ended(
     payout: Payout, attempt: Attempt | None, state: PayoutState, reason: str, now: datetime
 ) -> PayoutStep:
-    ended = _moved(payout, now, state=state, reason=reason, next_run_at=None)
-    return saga.Step(subject=ended, attempts=_some(attempt), events=(f"payout.{state.lower()}",))
+    watched_until = _watched_until(payout, now) if state is PayoutState.SUCCEEDED else None
+    ended = _moved(payout, now, state=state, reason=reason, next_run_at=watched_until)
+    beside: tuple[object, ...] = ()
+    if state is PayoutState.MANUAL:
+        beside = (
+            OpenCase(subject_id=payout.payout_id, merchant_id=payout.merchant_id, reason=reason),
+        )
+    elif payout.state is PayoutState.MANUAL:
+        beside = (CloseCase(subject_id=payout.payout_id, resolution=state.value),)
+    return Step(
+        subject=ended,
+        attempts=saga.some(attempt),
+        events=(f"payout.{state.lower()}",),
+        beside=beside,
+    )
+
+
+def _forced(
+    payout: Payout, attempt: Attempt | None, signal: saga.Forced, now: datetime
+) -> PayoutStep:
+    returns = signal.to_state == PayoutState.RETURNED
+    is_open = payout.state not in ENDED
+    if signal.to_state not in set(_FORCEABLE) or attempt is None:
+        raise ForceRefused(state=payout.state.value, to_state=signal.to_state)
+    if returns != (payout.state is PayoutState.SUCCEEDED) or not (is_open or returns):
+        raise ForceRefused(state=payout.state.value, to_state=signal.to_state)
+    state = PayoutState(signal.to_state)
+    if payout.reason == LATE_SUCCESS and state is PayoutState.SUCCEEDED:
+        # Its hold was released when it failed: the ledger could not book it.
+        raise ForceRefused(state=payout.state.value, to_state=signal.to_state)
+    (told,) = saga.forced(attempt, _FORCEABLE[state], now)
+    dated = {
+        PayoutState.SUCCEEDED: replace(payout, succeeded_at=now),
+        PayoutState.RETURNED: replace(payout, returned_at=now),
+    }
+    return _ended(dated.get(state, payout), told, state, saga.FORCED, now)
+
+
+def _next_query_at(payout: Payout, now: datetime) -> datetime:
+    return saga.next_query_at(payout.state, payout.query_count, now)
 
 
 def _moved(payout: Payout, now: datetime, **changes: Any) -> Payout:
     return replace(payout, updated_at=now, version=payout.version + 1, **changes)
-
-
-def _some(attempt: Attempt | None) -> tuple[Attempt, ...]:
-    return () if attempt is None else (attempt,)

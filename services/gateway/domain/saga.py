@@ -1,19 +1,20 @@
-"""What payments, refunds and payouts have in common: attempts, signals, commands, steps and their timing.
+"""What payments, captures, refunds and payouts have in common: attempts, signals, commands and their timing.
 
-A flow is a pure function (subject, attempt, signal, now) → Step. The driver saves the step, carries out its command, and feeds what
-came of it back as the next signal. The row itself is the truth: whoever claims it later goes on from what it says.
+The engine is libs.saga; here are the gateway's own words for it. Commands are about an attempt, one try at one channel.
 """
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Generic, TypeAlias, TypeVar
+from typing import TypeAlias
 
+from libs.saga import flow
+from libs.saga.flow import Due, Forced, Signal, Step, leased_until
 from services.gateway.domain.channel import Outcome, OutcomeKind
 
-# While a step runs, the row is due again this much later: longer than any one channel call, so that only a
-# crash lets a sweeper take it over.
-LEASE_S = 15
+__all__ = ["Due", "Forced", "Signal", "Step", "leased_until"]
+
 # A channel that does not know our number yet may still be writing it down.
 VISIBILITY_WINDOW_S = 5
 # Without a definite word for this long, a person decides.
@@ -22,8 +23,22 @@ HARD_DEADLINE_S = 24 * 3600
 PENDING_DEADLINE_S = 7 * 24 * 3600
 # What stands before a person is still asked about from time to time: a definite word ends the matter.
 RARE_QUERY_S = 3600
+# Why something stands before a person although nothing is known to be wrong: nobody has said how it ended.
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
-QUERY_BACKOFF_S = (1, 2, 5, 15, 60, 300)
+# The channel moved another amount than we asked.
+AMOUNT_MISMATCH = "AMOUNT_MISMATCH"
+# Two people have said how it ended.
+FORCED = "FORCED"
+# How long to wait between asking: soon at first, then rarely.
+_QUERY_BACKOFF_S = (1, 2, 5, 15, 60, 300)
+_BACKOFF_S: Mapping[str, tuple[float, ...]] = {
+    # The ledger is a neighbour, and a payee waits.
+    "HOLDING": (0.5, 1, 2, 5, 15, 60),
+    # A person decides; risk's own word hurries it.
+    "REVIEW": (5, 15, 60, 300),
+    # Captures in flight keep an authorisation from being released.
+    "AUTHORIZED": (5, 15, 60, 300),
+}
 
 
 class AttemptState(enum.StrEnum):
@@ -32,7 +47,9 @@ class AttemptState(enum.StrEnum):
     SENT = "SENT"
     PENDING = "PENDING"
     UNKNOWN = "UNKNOWN"
+    AUTHORIZED = "AUTHORIZED"
     SUCCEEDED = "SUCCEEDED"
+    RETURNED = "RETURNED"
     DECLINED = "DECLINED"
     CLOSED = "CLOSED"
 
@@ -56,28 +73,20 @@ class Attempt:
     answered_at: datetime | None = None
 
 
-class Signal:
-    """Something happened to a subject."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered(Signal):
-    """The channel answered what was asked of this attempt: a charge, refund or payout, a query, a close or by callback."""
+    """The channel answered what was asked of this attempt: an order, a query, a close, by callback or by its bill."""
 
     outcome: Outcome
     attempt_number: int
     latency_ms: int | None = None
-    """How long the order took to be answered; None for queries and callbacks."""
+    """How long the order took to be answered; None for everything but the order itself."""
     attempt: Attempt | None = None
     """The attempt as the teller knew it; needed where it may be an earlier one by the time this is decided."""
 
 
-class Due(Signal):
-    """The time set on the row has come, or its last owner died."""
-
-
 class CancelRequested(Signal):
-    """The merchant wants to stop."""
+    """The merchant wants to stop, or to release what is reserved."""
 
 
 class Approved(Signal):
@@ -107,11 +116,11 @@ class HoldUnknown(Signal):
     """The ledger did not answer; asking again with the same id is harmless."""
 
 
-class Command(enum.Enum):
+class Command(flow.Command):
     """What the driver must do next, always about the step's attempt."""
 
     ORDER = "order"
-    """Send the charge, refund or payout."""
+    """Send the charge, capture, refund or payout."""
     QUERY = "query"
     CLOSE = "close"
     HOLD = "hold"
@@ -120,23 +129,21 @@ class Command(enum.Enum):
     """Ask risk whether somebody has decided."""
 
 
-S = TypeVar("S")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCase:
+    """No machine can end this matter by itself: a person must know of it. Written beside the step."""
+
+    subject_id: str
+    merchant_id: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step(Generic[S]):
-    """A decision: the subject and attempt as they shall stand, the facts to tell, and what to do next."""
+class CloseCase:
+    """The matter has ended. Written beside the step; harmless where no case is open."""
 
-    subject: S
-    attempts: tuple[Attempt, ...] = ()
-    """The attempts that changed, the current one last."""
-    events: tuple[str, ...] = ()
-    command: Command | None = None
-
-    @property
-    def attempt(self) -> Attempt | None:
-        """The attempt the command is about."""
-        return self.attempts[-1] if self.attempts else None
+    subject_id: str
+    resolution: str
 
 
 Plan: TypeAlias = tuple[str, ...]
@@ -170,21 +177,25 @@ def first_attempt(
 
 _ATTEMPT_STATES = {
     OutcomeKind.SUCCEEDED: AttemptState.SUCCEEDED,
+    OutcomeKind.AUTHORIZED: AttemptState.AUTHORIZED,
     OutcomeKind.PENDING: AttemptState.PENDING,
     OutcomeKind.DECLINED_SOFT: AttemptState.DECLINED,
     OutcomeKind.DECLINED_HARD: AttemptState.DECLINED,
     OutcomeKind.CLOSED: AttemptState.CLOSED,
+    OutcomeKind.RETURNED: AttemptState.RETURNED,
     OutcomeKind.UNKNOWN: AttemptState.UNKNOWN,
     OutcomeKind.NOT_FOUND: AttemptState.UNKNOWN,
 }
+# What is known stays known when a later question is not answered.
+_KNOWN = frozenset({AttemptState.PENDING, AttemptState.AUTHORIZED, AttemptState.SUCCEEDED})
 
 
 def record(attempt: Attempt, answered: Answered, now: datetime) -> Attempt:
     """The attempt with what the channel said. The latency of its first answer stays."""
     outcome = answered.outcome
     state = _ATTEMPT_STATES[outcome.kind]
-    if state is AttemptState.UNKNOWN and attempt.state is AttemptState.PENDING:
-        state = AttemptState.PENDING
+    if state is AttemptState.UNKNOWN and attempt.state in _KNOWN:
+        state = attempt.state
     return replace(
         attempt,
         state=state,
@@ -196,13 +207,17 @@ def record(attempt: Attempt, answered: Answered, now: datetime) -> Attempt:
     )
 
 
-def leased_until(now: datetime) -> datetime:
-    return now + timedelta(seconds=LEASE_S)
+def forced(attempt: Attempt | None, state: AttemptState, now: datetime) -> tuple[Attempt, ...]:
+    """The attempt as two people say it ended."""
+    if attempt is None:
+        return ()
+    answered_at = attempt.answered_at or now
+    return (replace(attempt, state=state, code=FORCED, answered_at=answered_at),)
 
 
-def next_query_at(query_count: int, now: datetime) -> datetime:
-    """When to ask again: soon at first, then rarely."""
-    return now + timedelta(seconds=QUERY_BACKOFF_S[min(query_count, len(QUERY_BACKOFF_S) - 1)])
+def next_query_at(state: str, query_count: int, now: datetime) -> datetime:
+    """When to ask again in this state."""
+    return flow.next_try_at(_BACKOFF_S.get(state, _QUERY_BACKOFF_S), query_count, now)
 
 
 def next_rare_query_at(now: datetime) -> datetime:
@@ -240,3 +255,17 @@ PAYER_REASONS = frozenset(
 def public_reason(code: str) -> str:
     """A channel's code as a merchant may read it."""
     return code if code in PAYER_REASONS else "CHANNEL_DECLINED"
+
+
+# Why a payee's bank sends money back, in words no channel owns.
+RETURN_REASONS = frozenset({"ACCOUNT_CLOSED", "ACCOUNT_NAME_MISMATCH", "ACCOUNT_NOT_FOUND"})
+
+
+def public_return(code: str) -> str:
+    """A channel's code of a return as a merchant may read it."""
+    return code if code in RETURN_REASONS else "RETURNED_BY_BANK"
+
+
+def some(attempt: Attempt | None) -> tuple[Attempt, ...]:
+    """Of none or one, those there are."""
+    return () if attempt is None else (attempt,)

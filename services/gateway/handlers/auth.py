@@ -1,25 +1,36 @@
-"""Who calls: merchants by API key for the public service, operators by token for everything else."""
+"""Who calls: merchants by API key for the public service, the platform's token or a person's key for everything else."""
 
 import hmac
+from contextvars import ContextVar
+from typing import Final
 
 import grpc
 from typing_extensions import override
 
 from libs.rpc.interceptors import Behaviour, Context, HandlerInterceptor
-from services.gateway.domain.errors import ApiKeyInvalid, OperatorTokenInvalid
+from services.gateway.domain.errors import (
+    ApiKeyInvalid,
+    OperatorKeyRequired,
+    PlatformTokenRequired,
+)
 from services.gateway.domain.merchant import Merchant
+from services.gateway.domain.operators import PLATFORM
 from services.gateway.usecases.operations import Merchants
+from services.gateway.usecases.operators import Operators
 
 PUBLIC_PREFIX = "/fisc.gateway.v1.PaymentService/"
 _SCHEME = "Bearer "
+# Of the call being served; each is a task of its own, so none sees another's.
+_caller: Final[ContextVar[str]] = ContextVar("operator_id")
 
 
 class OperatorInterceptor(HandlerInterceptor):
-    """Lets only operators into everything but the public service."""
+    """Lets only operators into everything but the public service, and remembers who it was."""
 
-    def __init__(self, operator_token: str) -> None:
+    def __init__(self, operator_token: str, operators: Operators) -> None:
         super().__init__()
         self._token = operator_token
+        self._operators = operators
 
     @override
     def wrap(self, method: str, inner: Behaviour, *, is_stream: bool) -> Behaviour:
@@ -27,11 +38,34 @@ class OperatorInterceptor(HandlerInterceptor):
             return inner
 
         async def behave(request: object, context: Context) -> object:
-            if not hmac.compare_digest(bearer(context).encode(), self._token.encode()):
-                raise OperatorTokenInvalid
+            _caller.set(await self._identify(bearer(context)))
             return await inner(request, context)
 
         return behave
+
+    async def _identify(self, credential: str) -> str:
+        if hmac.compare_digest(credential.encode(), self._token.encode()):
+            return PLATFORM
+        return await self._operators.authenticate(credential)
+
+
+def caller() -> str:
+    """Who calls, for the audit chain: a person, or PLATFORM."""
+    return _caller.get()
+
+
+def person() -> str:
+    """The person who calls. Raises OperatorKeyRequired: the platform's token is nobody."""
+    if caller() == PLATFORM:
+        raise OperatorKeyRequired
+    return caller()
+
+
+def platform() -> str:
+    """PLATFORM. Raises PlatformTokenRequired for a person: nobody lets others in by themselves."""
+    if caller() != PLATFORM:
+        raise PlatformTokenRequired
+    return PLATFORM
 
 
 async def merchant_of(

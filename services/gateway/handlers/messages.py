@@ -1,4 +1,4 @@
-"""Payments, refunds, payouts and their events as the contract says them."""
+"""Payments, captures, refunds, payouts and their events as the contract says them."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,20 @@ from fisc.gateway.v1 import events_pb2, payment_pb2
 from libs.events.log import NewEvent
 from libs.rpc.convert import to_timestamp
 from services.gateway.clients.wire import METHODS
+from services.gateway.domain.capture import Capture
+from services.gateway.domain.follow_up import FollowUpState
 from services.gateway.domain.payment import Payment, PaymentState
 from services.gateway.domain.payout import Payout, PayoutState
-from services.gateway.domain.refund import Refund, RefundState
+from services.gateway.domain.refund import Refund, RefundOrigin
 from services.gateway.domain.saga import Attempt, Step
 
 _P, _R, _O = payment_pb2.Payment, payment_pb2.Refund, payment_pb2.Payout
+_C = payment_pb2.Capture
 PAYMENT_STATES = {
     PaymentState.REVIEW: _P.STATE_REQUIRES_REVIEW,
     PaymentState.SENT: _P.STATE_PROCESSING,
     PaymentState.PENDING: _P.STATE_PENDING,
+    PaymentState.AUTHORIZED: _P.STATE_AUTHORIZED,
     PaymentState.UNKNOWN: _P.STATE_PROCESSING,
     PaymentState.CLOSING: _P.STATE_PROCESSING,
     PaymentState.SUCCEEDED: _P.STATE_SUCCEEDED,
@@ -27,12 +31,26 @@ PAYMENT_STATES = {
     PaymentState.MANUAL: _P.STATE_MANUAL,
 }
 REFUND_STATES = {
-    RefundState.SENT: _R.STATE_PROCESSING,
-    RefundState.PENDING: _R.STATE_PROCESSING,
-    RefundState.UNKNOWN: _R.STATE_PROCESSING,
-    RefundState.SUCCEEDED: _R.STATE_SUCCEEDED,
-    RefundState.FAILED: _R.STATE_FAILED,
-    RefundState.MANUAL: _R.STATE_MANUAL,
+    FollowUpState.READY: _R.STATE_PROCESSING,
+    FollowUpState.SENT: _R.STATE_PROCESSING,
+    FollowUpState.PENDING: _R.STATE_PROCESSING,
+    FollowUpState.UNKNOWN: _R.STATE_PROCESSING,
+    FollowUpState.SUCCEEDED: _R.STATE_SUCCEEDED,
+    FollowUpState.FAILED: _R.STATE_FAILED,
+    FollowUpState.MANUAL: _R.STATE_MANUAL,
+}
+CAPTURE_STATES = {
+    FollowUpState.READY: _C.STATE_PROCESSING,
+    FollowUpState.SENT: _C.STATE_PROCESSING,
+    FollowUpState.PENDING: _C.STATE_PROCESSING,
+    FollowUpState.UNKNOWN: _C.STATE_PROCESSING,
+    FollowUpState.SUCCEEDED: _C.STATE_SUCCEEDED,
+    FollowUpState.FAILED: _C.STATE_FAILED,
+    FollowUpState.MANUAL: _C.STATE_MANUAL,
+}
+_ORIGINS = {
+    RefundOrigin.MERCHANT: _R.ORIGIN_MERCHANT,
+    RefundOrigin.LATE_SUCCESS: _R.ORIGIN_LATE_SUCCESS,
 }
 PAYOUT_STATES = {
     PayoutState.REVIEW: _O.STATE_REQUIRES_REVIEW,
@@ -42,6 +60,7 @@ PAYOUT_STATES = {
     PayoutState.UNKNOWN: _O.STATE_PROCESSING,
     PayoutState.SUCCEEDED: _O.STATE_SUCCEEDED,
     PayoutState.FAILED: _O.STATE_FAILED,
+    PayoutState.RETURNED: _O.STATE_RETURNED,
     PayoutState.MANUAL: _O.STATE_MANUAL,
 }
 # A reason is told to merchants only where the subject has ended; before that it is the gateway's own note.
@@ -77,9 +96,38 @@ def payment(subject: Payment) -> payment_pb2.Payment:
         expires_at=to_timestamp(subject.expires_at),
         version=subject.version,
         description=subject.description,
+        capture_method=(
+            payment_pb2.CAPTURE_METHOD_MANUAL
+            if subject.capture_later
+            else payment_pb2.CAPTURE_METHOD_AUTOMATIC
+        ),
+        captured_minor=subject.captured_minor + subject.capturing_minor,
     )
+    if subject.authorized_until is not None:
+        message.authorized_until.CopyFrom(to_timestamp(subject.authorized_until))
     if subject.state is PaymentState.PENDING and subject.qr_content:
         message.next_action.qr_content = subject.qr_content
+    if subject.succeeded_at is not None:
+        message.succeeded_at.CopyFrom(to_timestamp(subject.succeeded_at))
+    return message
+
+
+def capture(subject: Capture) -> payment_pb2.Capture:
+    """As a merchant sees it."""
+    message = payment_pb2.Capture(
+        capture_id=subject.capture_id,
+        payment_id=subject.payment_id,
+        merchant_id=subject.merchant_id,
+        request_id=subject.request_id,
+        amount=money_pb2.Money(currency=subject.currency, amount_minor=subject.amount_minor),
+        is_final=subject.is_final,
+        state=CAPTURE_STATES[subject.state],
+        reason=subject.reason,
+        channel_id=subject.channel_id,
+        created_at=to_timestamp(subject.created_at),
+        updated_at=to_timestamp(subject.updated_at),
+        version=subject.version,
+    )
     if subject.succeeded_at is not None:
         message.succeeded_at.CopyFrom(to_timestamp(subject.succeeded_at))
     return message
@@ -100,6 +148,7 @@ def refund(subject: Refund) -> payment_pb2.Refund:
         created_at=to_timestamp(subject.created_at),
         updated_at=to_timestamp(subject.updated_at),
         version=subject.version,
+        origin=_ORIGINS[subject.origin],
     )
     if subject.succeeded_at is not None:
         message.succeeded_at.CopyFrom(to_timestamp(subject.succeeded_at))
@@ -128,6 +177,8 @@ def payout(subject: Payout) -> payment_pb2.Payout:
     )
     if subject.succeeded_at is not None:
         message.succeeded_at.CopyFrom(to_timestamp(subject.succeeded_at))
+    if subject.returned_at is not None:
+        message.returned_at.CopyFrom(to_timestamp(subject.returned_at))
     return message
 
 
@@ -147,7 +198,7 @@ def attempt(subject: Attempt) -> events_pb2.AttemptRecord:
     )
 
 
-def encode_payment_events(step: Step[Payment]) -> Sequence[NewEvent]:
+def encode_payment_events(step: Step[Payment, Attempt]) -> Sequence[NewEvent]:
     """The facts of a payment's step, for the event log."""
     if not step.events:
         return ()
@@ -157,7 +208,19 @@ def encode_payment_events(step: Step[Payment]) -> Sequence[NewEvent]:
     return _events(step, step.subject.payment_id, message)
 
 
-def encode_refund_events(step: Step[Refund]) -> Sequence[NewEvent]:
+def encode_capture_events(step: Step[Capture, Attempt]) -> Sequence[NewEvent]:
+    """The facts of a capture's step. The payment is named, not repeated: its row lives its own life."""
+    if not step.events:
+        return ()
+    message = events_pb2.CaptureEvent(
+        capture=capture(step.subject), payment_out_ref=step.subject.payment_out_ref
+    )
+    if step.attempt is not None:
+        message.attempt.CopyFrom(attempt(step.attempt))
+    return _events(step, step.subject.capture_id, message)
+
+
+def encode_refund_events(step: Step[Refund, Attempt]) -> Sequence[NewEvent]:
     """The facts of a refund's step. The payment is named, not repeated: its row lives its own life."""
     if not step.events:
         return ()
@@ -169,7 +232,7 @@ def encode_refund_events(step: Step[Refund]) -> Sequence[NewEvent]:
     return _events(step, step.subject.refund_id, message)
 
 
-def encode_payout_events(step: Step[Payout]) -> Sequence[NewEvent]:
+def encode_payout_events(step: Step[Payout, Attempt]) -> Sequence[NewEvent]:
     """The facts of a payout's step."""
     if not step.events:
         return ()
@@ -180,7 +243,9 @@ def encode_payout_events(step: Step[Payout]) -> Sequence[NewEvent]:
 
 
 def _events(
-    step: Step[Payment] | Step[Refund] | Step[Payout], subject_id: str, message: Message
+    step: "Step[Payment, Attempt] | Step[Capture, Attempt] | Step[Refund, Attempt] | Step[Payout, Attempt]",
+    subject_id: str,
+    message: Message,
 ) -> list[NewEvent]:
     payload = message.SerializeToString()
     return [

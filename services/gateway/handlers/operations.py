@@ -1,8 +1,8 @@
-"""OperationsService: what operators and the platform's own services call."""
+"""OperationsService: what operators and the platform's own services call. Its part for people stands in `interventions`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import date
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import grpc
 
@@ -10,21 +10,32 @@ from fisc.common.v1 import money_pb2
 from fisc.gateway.v1 import operations_pb2, operations_pb2_grpc
 from libs.clock import Clock
 from libs.paging import PageRequest
-from libs.rpc.convert import to_timestamp
+from libs.rpc.convert import from_timestamp, to_timestamp
 from services.gateway.domain.errors import BusinessDateInvalid
 from services.gateway.domain.merchant import ChannelAccount, Merchant
-from services.gateway.domain.payment import Payment
-from services.gateway.domain.refund import Refund
-from services.gateway.handlers import messages
-from services.gateway.usecases.operations import ChannelAccounts, Inspection, Merchants
+from services.gateway.handlers import auth, messages
+from services.gateway.handlers.interventions import InterventionHandlers
+from services.gateway.usecases.bills import BillLine, Bills
+from services.gateway.usecases.forcing import Forcing
+from services.gateway.usecases.inspection import Inspection
+from services.gateway.usecases.operations import ChannelAccounts, Merchants
+from services.gateway.usecases.operators import Operators
+from services.gateway.usecases.oversight import Oversight
 from services.gateway.usecases.payments import Payments
 
 SERVICE_NAME = "fisc.gateway.v1.OperationsService"
 CHUNK_BYTES = 64 * 1024
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+# A flow's name is also its field in the answer.
+SUBJECTS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "payment": messages.payment,
+    "capture": messages.capture,
+    "refund": messages.refund,
+    "payout": messages.payout,
+}
 
 
-class OperationsHandlers(operations_pb2_grpc.OperationsServiceServicer):
+class OperationsHandlers(InterventionHandlers):
     """Contract ↔ use cases."""
 
     def __init__(
@@ -34,12 +45,18 @@ class OperationsHandlers(operations_pb2_grpc.OperationsServiceServicer):
         channels: ChannelAccounts,
         payments: Payments,
         inspection: Inspection,
+        bills: Bills,
+        operators: Operators,
+        oversight: Oversight,
+        forcing: Forcing,
         clock: Clock,
     ) -> None:
+        super().__init__(operators=operators, oversight=oversight, forcing=forcing)
         self._merchants = merchants
         self._channels = channels
         self._payments = payments
         self._inspection = inspection
+        self._bills = bills
         self._clock = clock
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -60,6 +77,7 @@ class OperationsHandlers(operations_pb2_grpc.OperationsServiceServicer):
                 created_at=self._clock.now(),
             ),
             request.request_id,
+            actor_id=auth.caller(),
         )
         return operations_pb2.CreateMerchantResponse(merchant=_merchant(stored))
 
@@ -76,14 +94,14 @@ class OperationsHandlers(operations_pb2_grpc.OperationsServiceServicer):
         self, request: operations_pb2.CreateApiKeyRequest, context: Context
     ) -> operations_pb2.CreateApiKeyResponse:
         key_id, api_key = await self._merchants.create_api_key(
-            request.merchant_id, request.request_id, request.label
+            request.merchant_id, request.request_id, request.label, actor_id=auth.caller()
         )
         return operations_pb2.CreateApiKeyResponse(key_id=key_id, api_key=api_key)
 
     async def RevokeApiKey(
         self, request: operations_pb2.RevokeApiKeyRequest, context: Context
     ) -> operations_pb2.RevokeApiKeyResponse:
-        await self._merchants.revoke_api_key(request.key_id)
+        await self._merchants.revoke_api_key(request.key_id, actor_id=auth.caller())
         return operations_pb2.RevokeApiKeyResponse()
 
     async def UpsertChannelAccount(
@@ -97,7 +115,9 @@ class OperationsHandlers(operations_pb2_grpc.OperationsServiceServicer):
             currencies=tuple(wanted.currencies),
             zone=wanted.zone,
         )
-        stored = await self._channels.put(account, dict(request.credentials))
+        stored = await self._channels.put(
+            account, dict(request.credentials), actor_id=auth.caller()
+        )
         return operations_pb2.UpsertChannelAccountResponse(
             channel_account=_channel_account(stored.account, stored.credential_names)
         )
@@ -127,6 +147,21 @@ class OperationsHandlers(operations_pb2_grpc.OperationsServiceServicer):
             chunk = bill.content[start : start + CHUNK_BYTES]
             yield operations_pb2.FetchBillResponse(chunk=chunk)
 
+    async def SettleByBill(
+        self, request: operations_pb2.SettleByBillRequest, context: Context
+    ) -> operations_pb2.SettleByBillResponse:
+        settled = await self._bills.settle(
+            request.channel_id,
+            _day(request.business_date),
+            [_bill_line(line) for line in request.lines],
+            is_complete=request.is_complete,
+        )
+        return operations_pb2.SettleByBillResponse(
+            settled_count=settled.settled_count,
+            absent_count=settled.absent_count,
+            unknown_count=settled.unknown_count,
+        )
+
     async def GetChannelBalance(
         self, request: operations_pb2.GetChannelBalanceRequest, context: Context
     ) -> operations_pb2.GetChannelBalanceResponse:
@@ -148,13 +183,8 @@ class OperationsHandlers(operations_pb2_grpc.OperationsServiceServicer):
                 for at, text in evidence.history
             ],
         )
-        subject = evidence.subject
-        if isinstance(subject, Payment):
-            response.payment.CopyFrom(messages.payment(subject))
-        elif isinstance(subject, Refund):
-            response.refund.CopyFrom(messages.refund(subject))
-        else:
-            response.payout.CopyFrom(messages.payout(subject))
+        subject = SUBJECTS[evidence.flow](evidence.subject)
+        getattr(response, evidence.flow).CopyFrom(subject)
         return response
 
     async def SearchPayments(
@@ -211,6 +241,17 @@ def _channel_account(
         currencies=account.currencies,
         zone=account.zone,
         credential_names=credential_names,
+    )
+
+
+def _bill_line(line: operations_pb2.BillLine) -> BillLine:
+    return BillLine(
+        out_ref=line.out_ref,
+        amount_minor=line.amount.amount_minor,
+        currency=line.amount.currency,
+        provider_ref=line.provider_ref,
+        paid_at=from_timestamp(line.paid_at) if line.HasField("paid_at") else None,
+        is_return=line.is_return,
     )
 
 

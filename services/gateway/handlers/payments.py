@@ -11,10 +11,12 @@ from fisc.gateway.v1 import payment_pb2, payment_pb2_grpc
 from libs.paging import PageRequest
 from services.gateway.clients.wire import METHOD_NAMES, ROUTINGS
 from services.gateway.handlers import admission, auth, messages
+from services.gateway.usecases.captures import Captures
+from services.gateway.usecases.follow_ups import FollowUpOrder
 from services.gateway.usecases.operations import Merchants
 from services.gateway.usecases.payments import PaymentOrder, Payments
 from services.gateway.usecases.payouts import PayoutRequest, Payouts
-from services.gateway.usecases.refunds import RefundOrder, Refunds
+from services.gateway.usecases.refunds import Refunds
 
 SERVICE_NAME = "fisc.gateway.v1.PaymentService"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -28,12 +30,14 @@ class PaymentHandlers(payment_pb2_grpc.PaymentServiceServicer):
         *,
         merchants: Merchants,
         payments: Payments,
+        captures: Captures,
         refunds: Refunds,
         payouts: Payouts,
         gate: admission.Gate,
     ) -> None:
         self._merchants = merchants
         self._payments = payments
+        self._captures = captures
         self._refunds = refunds
         self._payouts = payouts
         self._gate = gate
@@ -85,11 +89,55 @@ class PaymentHandlers(payment_pb2_grpc.PaymentServiceServicer):
         async for payment in self._payments.watch(merchant.merchant_id, request.payment_id):
             yield payment_pb2.WatchPaymentResponse(payment=messages.payment(payment))
 
+    async def CapturePayment(
+        self, request: payment_pb2.CapturePaymentRequest, context: Context
+    ) -> payment_pb2.CapturePaymentResponse:
+        merchant = await auth.merchant_of(context, self._merchants)
+        order = FollowUpOrder(
+            request_id=request.request_id,
+            fingerprint=_fingerprint(request),
+            payment_id=request.payment_id,
+            amount_minor=request.amount.amount_minor if request.HasField("amount") else None,
+            currency=request.amount.currency,
+            is_final=request.is_final,
+        )
+        with self._gate.share(merchant.merchant_id):
+            capture = await self._captures.create(merchant.merchant_id, order)
+        return payment_pb2.CapturePaymentResponse(capture=messages.capture(capture))
+
+    async def VoidPayment(
+        self, request: payment_pb2.VoidPaymentRequest, context: Context
+    ) -> payment_pb2.VoidPaymentResponse:
+        merchant = await auth.merchant_of(context, self._merchants)
+        payment = await self._payments.void(merchant.merchant_id, request.payment_id)
+        return payment_pb2.VoidPaymentResponse(payment=messages.payment(payment))
+
+    async def GetCapture(
+        self, request: payment_pb2.GetCaptureRequest, context: Context
+    ) -> payment_pb2.GetCaptureResponse:
+        merchant = await auth.merchant_of(context, self._merchants)
+        capture = await self._captures.get(merchant.merchant_id, request.capture_id)
+        return payment_pb2.GetCaptureResponse(capture=messages.capture(capture))
+
+    async def ListCaptures(
+        self, request: payment_pb2.ListCapturesRequest, context: Context
+    ) -> payment_pb2.ListCapturesResponse:
+        merchant = await auth.merchant_of(context, self._merchants)
+        page = await self._captures.page(
+            merchant.merchant_id,
+            request.payment_id,
+            PageRequest(request.page_size, request.page_token),
+        )
+        return payment_pb2.ListCapturesResponse(
+            captures=[messages.capture(capture) for capture in page.items],
+            next_page_token=page.next_token,
+        )
+
     async def CreateRefund(
         self, request: payment_pb2.CreateRefundRequest, context: Context
     ) -> payment_pb2.CreateRefundResponse:
         merchant = await auth.merchant_of(context, self._merchants)
-        order = RefundOrder(
+        order = FollowUpOrder(
             request_id=request.request_id,
             fingerprint=_fingerprint(request),
             payment_id=request.payment_id,
@@ -167,6 +215,7 @@ def _payment_order(request: payment_pb2.CreatePaymentRequest) -> PaymentOrder:
         routing=ROUTINGS[request.routing],
         channel_ids=tuple(request.channel_ids),
         expires_in_s=request.expires_in_s,
+        capture_later=request.capture_method == payment_pb2.CAPTURE_METHOD_MANUAL,
     )
 
 

@@ -1,10 +1,15 @@
-"""Merchants, API keys, channel accounts, the callback inbox and the push cursors in Postgres."""
+"""Merchants, API keys, channel accounts, the callback inbox and the push cursors in Postgres.
+
+What an operator changes is recorded in the audit chain in the same transaction; what changes nothing is not.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from libs import audit
+from libs.audit import NewRecord
 from libs.db import queries
 from libs.db.pool import Pool
 from libs.events import log as event_log
@@ -19,9 +24,11 @@ class Registry:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def add_merchant(self, merchant: Merchant) -> Merchant:
+    async def add_merchant(self, merchant: Merchant, record: NewRecord) -> Merchant:
         """Idempotent by merchant_id; answers the merchant as it stands."""
-        await self._pool.execute(_SQL["insert_merchant"], [merchant])
+        async with self._pool.acquire() as connection, connection.transaction():
+            if await connection.fetchrow(_SQL["insert_merchant"], [merchant]) is not None:
+                await audit.append(connection, record)
         stored = await self.get_merchant(merchant.merchant_id)
         assert stored is not None  # noqa: S101 - inserted above or there before
         return stored
@@ -42,12 +49,21 @@ class Registry:
         request_id: str,
         label: str,
         secret_hash: str,
-        now: datetime,
+        record: NewRecord,
     ) -> bool:
         """False when this request_id has made a key before."""
-        row = await self._pool.fetchrow(
-            _SQL["insert_api_key"], key_id, merchant_id, request_id, label, secret_hash, now
-        )
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(
+                _SQL["insert_api_key"],
+                key_id,
+                merchant_id,
+                request_id,
+                label,
+                secret_hash,
+                record.at,
+            )
+            if row is not None:
+                await audit.append(connection, record)
         return row is not None
 
     async def get_api_key(self, key_id: str) -> tuple[str, str] | None:
@@ -55,24 +71,30 @@ class Registry:
         row = await self._pool.fetchrow(_SQL["get_api_key"], key_id)
         return None if row is None else (row["merchant_id"], row["secret_hash"])
 
-    async def revoke_api_key(self, key_id: str, now: datetime) -> bool:
-        """False when there is no such key."""
-        return await self._pool.fetchrow(_SQL["revoke_api_key"], key_id, now) is not None
+    async def revoke_api_key(self, key_id: str, record: NewRecord) -> bool:
+        """Idempotent. False when there is no such key."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            if await connection.fetchrow(_SQL["revoke_api_key"], key_id, record.at) is not None:
+                await audit.append(connection, record)
+                return True
+            return bool(await connection.fetchval(_SQL["is_api_key_known"], key_id))
 
     async def put_channel(
-        self, account: ChannelAccount, names: Sequence[str], sealed: bytes, now: datetime
+        self, account: ChannelAccount, names: Sequence[str], sealed: bytes, record: NewRecord
     ) -> None:
-        await self._pool.execute(
-            _SQL["upsert_channel_account"],
-            account.channel_id,
-            account.provider,
-            account.base_url,
-            list(account.currencies),
-            account.zone,
-            list(names),
-            sealed,
-            now,
-        )
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                _SQL["upsert_channel_account"],
+                account.channel_id,
+                account.provider,
+                account.base_url,
+                list(account.currencies),
+                account.zone,
+                list(names),
+                sealed,
+                record.at,
+            )
+            await audit.append(connection, record)
 
     async def list_channels(self, after: str, limit: int) -> list[StoredChannel]:
         rows = await self._pool.fetch(_SQL["list_channel_accounts"], after, limit)

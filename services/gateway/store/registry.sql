@@ -1,6 +1,7 @@
 -- name: insert_merchant
 INSERT INTO merchant SELECT * FROM jsonb_populate_recordset(NULL::merchant, $1::jsonb)
 ON CONFLICT (merchant_id) DO NOTHING
+RETURNING merchant_id
 
 -- name: get_merchant
 SELECT * FROM merchant WHERE merchant_id = $1
@@ -18,7 +19,10 @@ RETURNING key_id
 SELECT merchant_id, secret_hash FROM api_key WHERE key_id = $1 AND revoked_at IS NULL
 
 -- name: revoke_api_key
-UPDATE api_key SET revoked_at = coalesce(revoked_at, $2) WHERE key_id = $1 RETURNING key_id
+UPDATE api_key SET revoked_at = $2 WHERE key_id = $1 AND revoked_at IS NULL RETURNING key_id
+
+-- name: is_api_key_known
+SELECT EXISTS (SELECT FROM api_key WHERE key_id = $1)
 
 -- name: upsert_channel_account
 INSERT INTO channel_account

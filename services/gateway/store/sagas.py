@@ -1,237 +1,185 @@
-"""Payments, refunds, payouts and their attempts in Postgres, written in batches, each batch one transaction.
+"""Payments, captures, refunds, payouts and their attempts in Postgres: libs.saga's tables, and what crosses them."""
 
-Every update carries the version and epoch it was decided on: a row that has moved meanwhile is not written, and its writer gets
-StaleWrite. One table spec a flow keeps the three flows on one path.
-"""
-
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
-from typing_extensions import override
 
 from libs import crashpoints
 from libs.db import queries
-from libs.db.errors import is_connection_lost
 from libs.db.pool import Connection, Pool
-from libs.events import log as event_log
-from libs.events.log import NewEvent
-from services.gateway.domain import payment as payments
-from services.gateway.domain import payout as payouts
-from services.gateway.domain import refund as refunds
-from services.gateway.domain import saga
-from services.gateway.domain.errors import StaleWrite
-from services.gateway.domain.payment import Payment
-from services.gateway.domain.payout import Payout
-from services.gateway.domain.refund import Refund
-from services.gateway.domain.saga import Attempt, Step
+from libs.saga import table
+from libs.saga.flow import StaleWrite, Step
+from libs.saga.table import BacklogLine, Saved, TableSpec, rows
+from services.gateway.domain import follow_up, payment, payout
+from services.gateway.domain.capture import Capture
+from services.gateway.domain.follow_up import FollowUpState
+from services.gateway.domain.payment import Payment, PaymentState
+from services.gateway.domain.payout import Payout, PayoutState
+from services.gateway.domain.refund import Refund, RefundOrigin
+from services.gateway.domain.saga import Attempt, AttemptState, CloseCase, OpenCase
 
 _SQL = queries.load(Path(__file__).parent / "sagas.sql")
+# Written by whoever creates the row, or by statements of their own.
+_PAYMENT_CHANGING = (
+    "reason",
+    "channel_id",
+    "attempts_count",
+    "query_count",
+    "qr_content",
+    "cancel_requested",
+    "captured_minor",
+    "is_captured",
+    "authorized_until",
+    "succeeded_at",
+    "expires_at",
+    "hard_deadline_at",
+)
+_FOLLOW_UP_CHANGING = ("reason", "query_count", "succeeded_at")
+_PAYOUT_CHANGING = (
+    "reason",
+    "channel_id",
+    "attempts_count",
+    "query_count",
+    "succeeded_at",
+    "returned_at",
+    "hard_deadline_at",
+)
+UNKNOWN_ATTEMPTS_MAX = 1000
 
-_STATES = {
-    "payment": list(payments.PaymentState),
-    "refund": list(refunds.RefundState),
-    "payout": list(payouts.PayoutState),
-}
-
-S = TypeVar("S", bound=Payment | Refund | Payout)
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewSaga(Generic[S]):
-    """A first step to be written, unless its (merchant, request_id) was written before."""
-
-    step: Step[S]
-    events: Sequence[NewEvent]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedStep(Generic[S]):
-    """A later step to be written, with its events."""
-
-    step: Step[S]
-    events: Sequence[NewEvent]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BacklogLine:
-    """How many subjects of one flow and state have not ended."""
-
-    flow: str
-    state: str
-    count: int
-    oldest_at: datetime
+Subject: TypeAlias = Payment | Capture | Refund | Payout
+S = TypeVar("S", bound=Subject)
+F = TypeVar("F", Capture, Refund)
 
 
-class SagaTable(Generic[S]):
-    """The rows of one flow."""
-
-    def __init__(self, pool: Pool, name: str, restore: Callable[[asyncpg.Record], S]) -> None:
-        """`name` is the table's, singular; its queries carry it."""
-        self._pool = pool
-        self._name = name
-        self._key = f"{name}_id"
-        self._restore: Callable[[asyncpg.Record], S] = restore
-
-    def key(self, subject: S) -> str:
-        return str(getattr(subject, self._key))
-
-    async def create(self, batch: Sequence[NewSaga[S]]) -> list[S | BaseException]:
-        """Writes the new ones in one transaction; answers each with what stands under its request_id.
-
-        A row that the database refuses is refused alone.
-        """
-        return await _each_if_refused(self._create, batch)
-
-    async def _create(self, batch: Sequence[NewSaga[S]]) -> list[S | BaseException]:
-        async with self._pool.acquire() as connection, connection.transaction():
-            subjects = [new.step.subject for new in _unique(batch, _request_key)]
-            inserted = await _keys(connection, f"insert_{self._name}s", subjects)
-            fresh = [new for new in batch if self.key(new.step.subject) in inserted]
-            await _write_attempts(connection, (new.step for new in fresh))
-            await event_log.append(connection, [event for new in fresh for event in new.events])
-            crashpoints.reach("K1")
-            if len(fresh) == len(batch):
-                return [new.step.subject for new in batch]
-            rows = await connection.fetch(
-                _SQL[f"find_{self._name}s_by_request"],
-                [new.step.subject.merchant_id for new in batch],
-                [new.step.subject.request_id for new in batch],
-            )
-        stored = {(row["merchant_id"], row["request_id"]): self._restore(row) for row in rows}
-        return [stored[_request_key(new)] for new in batch]
-
-    async def save(self, batch: Sequence[SavedStep[S]]) -> list[S | BaseException]:
-        """Writes the steps that are still current in one transaction; StaleWrite for each that is not.
-
-        A row that the database refuses is refused alone.
-        """
-        return await _each_if_refused(self._save, batch)
-
-    async def _save(self, batch: Sequence[SavedStep[S]]) -> list[S | BaseException]:
-        async with self._pool.acquire() as connection, connection.transaction():
-            current = _unique(batch, lambda saved: self.key(saved.step.subject))
-            keys = [self.key(saved.step.subject) for saved in current]
-            # In one order everywhere, so that two replicas saving the same rows take turns.
-            await connection.execute(_SQL[f"lock_{self._name}s"], keys)
-            written = await _keys(
-                connection, f"update_{self._name}s", [saved.step.subject for saved in current]
-            )
-            fresh = [saved for saved in current if self.key(saved.step.subject) in written]
-            await _write_attempts(connection, (saved.step for saved in fresh))
-            await event_log.append(connection, [event for saved in fresh for event in saved.events])
-            await self._after_save(connection, [saved.step.subject for saved in fresh])
-        kept = {id(saved) for saved in fresh}
-        return [saved.step.subject if id(saved) in kept else StaleWrite() for saved in batch]
-
-    async def load(self, subject_id: str) -> tuple[S, tuple[Attempt, ...]] | None:
-        """The subject and its attempts, oldest first."""
-        async with self._pool.acquire() as connection:
-            row = await connection.fetchrow(_SQL[f"get_{self._name}"], subject_id)
-            if row is None:
-                return None
-            attempts = await connection.fetch(_SQL["get_attempts"], [subject_id])
-        return self._restore(row), tuple(_attempt(attempt) for attempt in attempts)
-
-    async def claim(self, now: datetime, lease_until: datetime, limit: int) -> list[S]:
-        """Takes over due rows: each gets a new epoch, so that whoever had it before can write no more.
-
-        A row in a state of a later release is left to the replicas that know it.
-        """
-        rows = await self._pool.fetch(
-            _SQL[f"claim_{self._name}s"], now, lease_until, limit, _STATES[self._name]
-        )
-        return [self._restore(row) for row in rows]
+class SagaTable(table.SagaTable[S, Attempt]):
+    """The rows of one flow, and how people page through them."""
 
     async def page(self, *arguments: object) -> list[S]:
-        """Rows of list_<name>s, newest first; the arguments are the query's."""
-        rows = await self._pool.fetch(_SQL[f"list_{self._name}s"], *arguments)
-        return [self._restore(row) for row in rows]
+        """Rows of list_<flow>s, newest first; the arguments are the query's."""
+        found = await self._pool.fetch(_SQL[f"list_{self.flow}s"], *arguments)
+        return [self._spec.restore(row) for row in found]
 
-    async def _after_save(self, connection: Connection, subjects: Sequence[S]) -> None:
-        """What else the same transaction must do for the rows just written."""
-
-
-class _RefundTable(SagaTable[Refund]):
-    """A refund that failed frees what it had reserved of its payment."""
-
-    @override
-    async def _after_save(self, connection: Connection, subjects: Sequence[Refund]) -> None:
-        for refund in sorted(subjects, key=lambda refund: refund.payment_id):
-            if refund.reason == refunds.LATE_SUCCESS:
-                # As far as the payment still bears it; whether it does, the person will see.
-                await connection.fetch(
-                    _SQL["reserve_refund"],
-                    refund.payment_id,
-                    refund.amount_minor,
-                    refund.updated_at,
-                )
-            elif refund.state is refunds.RefundState.FAILED:
-                await connection.execute(
-                    _SQL["give_back_refund"],
-                    refund.payment_id,
-                    refund.amount_minor,
-                    refund.updated_at,
-                )
+    async def find_request(self, merchant_id: str, request_id: str) -> S | None:
+        """What a merchant made with this request_id."""
+        row = await self._pool.fetchrow(_SQL[f"find_{self.flow}"], merchant_id, request_id)
+        return None if row is None else self._spec.restore(row)
 
 
 class SagaStore:
-    """All three flows, and what crosses them."""
+    """All flows, and what crosses them."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self.payments = SagaTable[Payment](pool, "payment", _payment)
-        self.refunds = _RefundTable(pool, "refund", _refund)
-        self.payouts = SagaTable[Payout](pool, "payout", _payout)
+        self.refunds = SagaTable[Refund](pool, _follow_up_spec("refund", _refund))
+        self.captures = SagaTable[Capture](pool, _follow_up_spec("capture", _capture))
+        self.payments = SagaTable[Payment](
+            pool,
+            TableSpec(
+                flow="payment",
+                identity=("merchant_id", "request_id"),
+                changing=_PAYMENT_CHANGING,
+                states=_values(PaymentState),
+                ended=_values(payment.ENDED - {PaymentState.MANUAL}),
+                resting=[PaymentState.AUTHORIZED.value],
+                flow_version=payment.FLOW_VERSION,
+                restore=_payment,
+                attempts_of=_attempts_of,
+                write_beside=self._beside_payments,
+            ),
+        )
+        self.payouts = SagaTable[Payout](
+            pool,
+            TableSpec(
+                flow="payout",
+                identity=("merchant_id", "request_id"),
+                changing=_PAYOUT_CHANGING,
+                states=_values(PayoutState),
+                ended=_values(payout.ENDED),
+                flow_version=payout.FLOW_VERSION,
+                restore=_payout,
+                attempts_of=_attempts_of,
+                write_beside=_beside,
+            ),
+        )
 
-    async def create_refund(self, new: NewSaga[Refund]) -> Refund | None:
-        """Reserves the amount and writes the intent in one transaction.
+    async def create_follow_up(self, into: SagaTable[F], new: Saved[F, Attempt]) -> F | None:
+        """Reserves what it takes of its payment and writes the intent, in one transaction.
 
-        None when the payment cannot bear it. A request_id written before answers that refund and reserves nothing.
+        None when the payment cannot bear it. A request_id written before answers that one and reserves nothing.
         """
-        refund = new.step.subject
+        order = new.step.subject
         async with self._pool.acquire() as connection, connection.transaction():
-            existing = await connection.fetchrow(
-                _SQL["find_refunds_by_request"], [refund.merchant_id], [refund.request_id]
-            )
+            existing = await into.find(connection, order)
             if existing is not None:
-                return _refund(existing)
+                return existing
             reserved = await connection.fetchrow(
-                _SQL["reserve_refund"], refund.payment_id, refund.amount_minor, refund.created_at
+                _SQL[f"reserve_{order.kind}"],
+                order.payment_id,
+                order.amount_minor,
+                order.created_at,
             )
             if reserved is None:
                 return None
-            inserted = await _keys(connection, "insert_refunds", [refund])
-            if not inserted:
+            if not await into.insert(connection, [new]):
                 # The same request came twice at once and the other one was first: undo the reservation by leaving.
-                raise StaleWrite("the same refund is being written by another call")
-            await _write_attempts(connection, [new.step])
-            await event_log.append(connection, new.events)
+                raise StaleWrite(f"the same {order.kind} is being written by another call")
             crashpoints.reach("K1")
         crashpoints.reach("K2")
-        return refund
+        return order
 
     async def find_attempt(self, channel_id: str, out_ref: str) -> Attempt | None:
         """The attempt a channel knows by this reference."""
         row = await self._pool.fetchrow(_SQL["find_attempt"], channel_id, out_ref)
         return None if row is None else _attempt(row)
 
-    async def attempts_of(self, subject_id: str) -> tuple[Attempt, ...]:
-        rows = await self._pool.fetch(_SQL["get_attempts"], [subject_id])
-        return tuple(_attempt(row) for row in rows)
-
     async def backlog(self) -> list[BacklogLine]:
-        rows = await self._pool.fetch(_SQL["backlog"])
-        return [BacklogLine(**dict(row)) for row in rows]
+        """What has not ended, of every flow, and notifications that were not applied."""
+        lines = [line for each in self.tables for line in await each.backlog()]
+        callbacks = await self._pool.fetch(_SQL["callback_backlog"])
+        return [*lines, *(BacklogLine(flow="callback", **dict(row)) for row in callbacks)]
+
+    @property
+    def tables(self) -> "Sequence[SagaTable[Any]]":
+        return (self.payments, self.captures, self.refunds, self.payouts)
+
+    async def unknown_by_channel(self) -> dict[str, int]:
+        """How many orders at each channel have no known outcome."""
+        found = await self._pool.fetch(_SQL["unknown_by_channel"])
+        return {row["channel_id"]: row["count"] for row in found}
+
+    async def tell_bill(self, channel_id: str, day: date, now: datetime) -> None:
+        """Remembers that a channel's bill of this day has said all it has to say. Idempotent."""
+        await self._pool.execute(_SQL["bill_told"], channel_id, day, now)
+
+    async def is_bill_told(self, channel_id: str, day: date) -> bool:
+        return bool(await self._pool.fetchval(_SQL["is_bill_told"], channel_id, day))
+
+    async def unknown_attempts(
+        self, channel_id: str, start: datetime, end: datetime
+    ) -> list[Attempt]:
+        """Attempts at a channel without a definite word, sent from start until before end."""
+        found = await self._pool.fetch(
+            _SQL["unknown_attempts"], channel_id, start, end, UNKNOWN_ATTEMPTS_MAX
+        )
+        return [_attempt(row) for row in found]
 
     async def history(self, subject_id: str) -> list[tuple[datetime, str]]:
         """(when, event type) of everything told about a subject."""
-        rows = await self._pool.fetch(_SQL["events_of"], subject_id)
-        return [(row["occurred_at"], row["type"]) for row in rows]
+        found = await self._pool.fetch(_SQL["events_of"], subject_id)
+        return [(row["occurred_at"], row["type"]) for row in found]
+
+    async def _beside_payments(
+        self, connection: Connection, steps: Sequence[Step[Payment, Attempt]]
+    ) -> None:
+        """A success that came late is refunded: that refund is born with the word of it."""
+        await _beside(connection, steps)
+        born = [said for step in steps for said in step.beside if isinstance(said, Step)]
+        if born:
+            await self.refunds.insert(connection, [Saved(step=step, events=()) for step in born])
 
 
 async def nudge_in_review(
@@ -242,70 +190,102 @@ async def nudge_in_review(
         await connection.execute(_SQL[f"nudge_{name}_in_review"], list(evaluation_ids), now)
 
 
-async def _each_if_refused(
-    write: Callable[[Sequence[T]], Awaitable[list[S | BaseException]]], batch: Sequence[T]
-) -> list[S | BaseException]:
-    """One transaction for all; if the database refuses it, one for each, so that one bad row harms no other."""
-    try:
-        return await write(batch)
-    except asyncpg.PostgresError as error:
-        if is_connection_lost(error) or len(batch) == 1:
-            raise
-    results: list[S | BaseException] = []
-    for item in batch:
-        try:
-            results += await write([item])
-        except asyncpg.PostgresError as error:
-            if is_connection_lost(error):
-                raise
-            results.append(error)
-    return results
-
-
-async def _keys(connection: Connection, query: str, subjects: Sequence[S]) -> set[str]:
-    rows = await connection.fetch(_SQL[query], _rows(subjects))
-    return {row[0] for row in rows}
-
-
-async def _write_attempts(connection: Connection, steps: Iterable[Step[Any]]) -> None:
+async def _beside(connection: Connection, steps: Sequence[Step[Any, Attempt]]) -> None:
     attempts = [attempt for step in steps for attempt in step.attempts]
     if attempts:
-        await connection.execute(_SQL["upsert_attempts"], _rows(attempts))
+        await connection.execute(_SQL["upsert_attempts"], rows(attempts))
+    said = [(step.subject, each) for step in steps for each in step.beside]
+    if not said:
+        return
+    now = steps[-1].subject.updated_at
+    opened = [
+        {**asdict(each), "case_id": f"case_{each.subject_id}_{subject.version}"}
+        for subject, each in said
+        if isinstance(each, OpenCase)
+    ]
+    closed = [asdict(each) for _, each in said if isinstance(each, CloseCase)]
+    if opened:
+        await connection.execute(_SQL["open_cases"], opened, now)
+    if closed:
+        await connection.execute(_SQL["close_cases"], closed, now)
 
 
-def _rows(values: Sequence[Any]) -> Any:
-    """Dataclasses as what the jsonb codec takes: orjson writes dataclasses, enums and datetimes by itself."""
-    return list(values)
+async def _beside_follow_ups(connection: Connection, steps: Sequence[Step[F, Attempt]]) -> None:
+    await _beside(connection, steps)
+    for order in sorted((step.subject for step in steps), key=lambda order: order.payment_id):
+        if isinstance(order, Refund):
+            await _square_refund(connection, order)
+        elif isinstance(order, Capture):
+            await _square_capture(connection, order)
 
 
-def _unique(batch: Sequence[T], key: Callable[[T], object]) -> list[T]:
-    """The first of each key: one statement must not touch a row twice."""
-    first: dict[object, T] = {}
-    for item in batch:
-        first.setdefault(key(item), item)
-    return list(first.values())
+async def _square_refund(connection: Connection, order: Refund) -> None:
+    """A refund that failed frees what it had reserved of its payment."""
+    if order.origin is not RefundOrigin.MERCHANT:
+        return
+    terms = (order.payment_id, order.amount_minor, order.updated_at)
+    if order.reason == follow_up.LATE_SUCCESS:
+        # As far as the payment still bears it; whether it does, the person will see.
+        await connection.fetch(_SQL["reserve_refund"], *terms)
+    elif order.state is FollowUpState.FAILED:
+        await connection.execute(_SQL["give_back_refund"], *terms)
 
 
-def _request_key(new: NewSaga[S]) -> tuple[str, str]:
-    return new.step.subject.merchant_id, new.step.subject.request_id
+async def _square_capture(connection: Connection, order: Capture) -> None:
+    """A capture's end is its payment's business: what was in flight is taken, or free again."""
+    terms = (order.payment_id, order.amount_minor, order.updated_at)
+    if order.reason == follow_up.LATE_SUCCESS:
+        await connection.execute(_SQL["reserve_capture_late"], *terms)
+    elif order.state is FollowUpState.FAILED:
+        await connection.execute(_SQL["give_back_capture"], *terms)
+    elif order.state is FollowUpState.SUCCEEDED:
+        await connection.execute(_SQL["settle_capture"], *terms, order.is_final)
+
+
+async def _attempts_of(connection: Connection, subject_id: str) -> tuple[Attempt, ...]:
+    found = await connection.fetch(_SQL["get_attempts"], [subject_id])
+    return tuple(_attempt(row) for row in found)
+
+
+def _follow_up_spec(flow: str, restore: Any) -> TableSpec[Any, Attempt]:
+    return TableSpec(
+        flow=flow,
+        identity=("merchant_id", "request_id"),
+        changing=_FOLLOW_UP_CHANGING,
+        states=_values(FollowUpState),
+        ended=_values(follow_up.ENDED),
+        flow_version=follow_up.FLOW_VERSION,
+        restore=restore,
+        attempts_of=_attempts_of,
+        write_beside=_beside_follow_ups,
+    )
+
+
+def _values(states: Any) -> Collection[str]:
+    return [state.value for state in states]
 
 
 def _payment(row: asyncpg.Record) -> Payment:
-    values = dict(row)
-    return Payment(
-        **{**values, "state": payments.PaymentState(row["state"]), "plan": tuple(row["plan"])}
-    )
+    return Payment(**{**dict(row), "state": PaymentState(row["state"]), "plan": tuple(row["plan"])})
+
+
+def _capture(row: asyncpg.Record) -> Capture:
+    return Capture(**{**dict(row), "state": FollowUpState(row["state"])})
 
 
 def _refund(row: asyncpg.Record) -> Refund:
-    return Refund(**{**dict(row), "state": refunds.RefundState(row["state"])})
-
-
-def _payout(row: asyncpg.Record) -> Payout:
-    return Payout(
-        **{**dict(row), "state": payouts.PayoutState(row["state"]), "plan": tuple(row["plan"])}
+    return Refund(
+        **{
+            **dict(row),
+            "state": FollowUpState(row["state"]),
+            "origin": RefundOrigin(row["origin"]),
+        }
     )
 
 
+def _payout(row: asyncpg.Record) -> Payout:
+    return Payout(**{**dict(row), "state": PayoutState(row["state"]), "plan": tuple(row["plan"])})
+
+
 def _attempt(row: asyncpg.Record) -> Attempt:
-    return Attempt(**{**dict(row), "state": saga.AttemptState(row["state"])})
+    return Attempt(**{**dict(row), "state": AttemptState(row["state"])})

@@ -1,67 +1,5 @@
-Rows travel as one JSON array a statement; jsonb_populate_recordset gives each the table's own types.
-
--- name: insert_payments
-INSERT INTO payment SELECT * FROM jsonb_populate_recordset(NULL::payment, $1::jsonb)
-ON CONFLICT (merchant_id, request_id) DO NOTHING
-RETURNING payment_id
-
--- name: insert_refunds
-INSERT INTO refund SELECT * FROM jsonb_populate_recordset(NULL::refund, $1::jsonb)
-ON CONFLICT (merchant_id, request_id) DO NOTHING
-RETURNING refund_id
-
--- name: insert_payouts
-INSERT INTO payout SELECT * FROM jsonb_populate_recordset(NULL::payout, $1::jsonb)
-ON CONFLICT (merchant_id, request_id) DO NOTHING
-RETURNING payout_id
-
--- name: find_payments_by_request
-SELECT payment.* FROM payment
-JOIN unnest($1::text[], $2::text[]) AS asked (merchant_id, request_id) USING (merchant_id, request_id)
-
--- name: find_refunds_by_request
-SELECT refund.* FROM refund
-JOIN unnest($1::text[], $2::text[]) AS asked (merchant_id, request_id) USING (merchant_id, request_id)
-
--- name: find_payouts_by_request
-SELECT payout.* FROM payout
-JOIN unnest($1::text[], $2::text[]) AS asked (merchant_id, request_id) USING (merchant_id, request_id)
-
--- name: update_payments
-UPDATE payment SET
-    state = new.state, reason = new.reason, channel_id = new.channel_id, attempts_count = new.attempts_count,
-    query_count = new.query_count, qr_content = new.qr_content, cancel_requested = new.cancel_requested,
-    updated_at = new.updated_at, succeeded_at = new.succeeded_at, expires_at = new.expires_at,
-    hard_deadline_at = new.hard_deadline_at, next_run_at = new.next_run_at, version = new.version
-FROM jsonb_populate_recordset(NULL::payment, $1::jsonb) AS new
-WHERE payment.payment_id = new.payment_id AND payment.version = new.version - 1 AND payment.epoch = new.epoch
-RETURNING payment.payment_id
-
--- name: update_refunds
-UPDATE refund SET
-    state = new.state, reason = new.reason, query_count = new.query_count, updated_at = new.updated_at,
-    succeeded_at = new.succeeded_at, next_run_at = new.next_run_at, version = new.version
-FROM jsonb_populate_recordset(NULL::refund, $1::jsonb) AS new
-WHERE refund.refund_id = new.refund_id AND refund.version = new.version - 1 AND refund.epoch = new.epoch
-RETURNING refund.refund_id
-
--- name: update_payouts
-UPDATE payout SET
-    state = new.state, reason = new.reason, channel_id = new.channel_id, attempts_count = new.attempts_count,
-    query_count = new.query_count, updated_at = new.updated_at, succeeded_at = new.succeeded_at,
-    hard_deadline_at = new.hard_deadline_at, next_run_at = new.next_run_at, version = new.version
-FROM jsonb_populate_recordset(NULL::payout, $1::jsonb) AS new
-WHERE payout.payout_id = new.payout_id AND payout.version = new.version - 1 AND payout.epoch = new.epoch
-RETURNING payout.payout_id
-
--- name: lock_payments
-SELECT FROM payment WHERE payment_id = ANY ($1::text[]) ORDER BY payment_id FOR UPDATE
-
--- name: lock_refunds
-SELECT FROM refund WHERE refund_id = ANY ($1::text[]) ORDER BY refund_id FOR UPDATE
-
--- name: lock_payouts
-SELECT FROM payout WHERE payout_id = ANY ($1::text[]) ORDER BY payout_id FOR UPDATE
+-- What the gateway's flows write besides the statements of libs.saga, and how its rows are found.
+-- Rows travel as one JSON array a statement; jsonb_populate_recordset gives each the table's own types.
 
 -- name: upsert_attempts
 INSERT INTO attempt
@@ -72,56 +10,48 @@ SELECT subject_id, number, attempt_id, operation, channel_id, out_ref, state, pr
 FROM jsonb_populate_recordset(NULL::attempt, $1::jsonb)
 ON CONFLICT (subject_id, number) DO UPDATE SET
     state = excluded.state, provider_ref = excluded.provider_ref, code = excluded.code,
-    latency_ms = excluded.latency_ms, fee_minor = excluded.fee_minor, answered_at = excluded.answered_at
+    latency_ms = excluded.latency_ms, fee_minor = excluded.fee_minor, sent_at = excluded.sent_at,
+    answered_at = excluded.answered_at
 
 -- name: reserve_refund
 -- The row lock of this update is what makes two refunds at once take turns.
 UPDATE payment SET refunded_minor = refunded_minor + $2, version = version + 1, updated_at = $3
-WHERE payment_id = $1 AND state = 'SUCCEEDED' AND refunded_minor + $2 <= amount_minor
+WHERE payment_id = $1 AND state = 'SUCCEEDED' AND refunded_minor + $2 <= captured_minor
 RETURNING *
 
 -- name: give_back_refund
 UPDATE payment SET refunded_minor = refunded_minor - $2, version = version + 1, updated_at = $3
 WHERE payment_id = $1
 
--- name: get_payment
-SELECT * FROM payment WHERE payment_id = $1
+-- name: reserve_capture
+-- Likewise for two captures at once; after a final one nothing more is taken.
+UPDATE payment SET capturing_minor = capturing_minor + $2, version = version + 1, updated_at = $3
+WHERE payment_id = $1 AND state = 'AUTHORIZED' AND NOT is_captured AND captured_minor + capturing_minor + $2 <= amount_minor
+RETURNING *
 
--- name: get_refund
-SELECT * FROM refund WHERE refund_id = $1
+-- name: reserve_capture_late
+UPDATE payment SET capturing_minor = capturing_minor + $2, version = version + 1, updated_at = $3
+WHERE payment_id = $1 AND captured_minor + capturing_minor + $2 <= amount_minor
 
--- name: get_payout
-SELECT * FROM payout WHERE payout_id = $1
+-- name: give_back_capture
+UPDATE payment SET capturing_minor = capturing_minor - $2, version = version + 1, updated_at = $3
+WHERE payment_id = $1
 
--- name: get_payments
-SELECT * FROM payment WHERE payment_id = ANY ($1::text[])
+-- name: settle_capture
+-- An authorised payment of which no more will be captured is due at once: its own flow ends it.
+UPDATE payment SET capturing_minor = capturing_minor - $2, captured_minor = captured_minor + $2,
+    is_captured = is_captured OR $4 OR captured_minor + $2 = amount_minor,
+    next_run_at = CASE
+        WHEN state = 'AUTHORIZED' AND (is_captured OR $4 OR captured_minor + $2 = amount_minor) THEN $3
+        ELSE next_run_at END,
+    version = version + 1, updated_at = $3
+WHERE payment_id = $1
 
 -- name: get_attempts
 SELECT * FROM attempt WHERE subject_id = ANY ($1::text[]) ORDER BY subject_id, number
 
 -- name: find_attempt
 SELECT * FROM attempt WHERE channel_id = $1 AND out_ref = $2
-
--- name: claim_payments
-UPDATE payment SET epoch = epoch + 1, next_run_at = $2
-WHERE payment_id IN (
-    SELECT payment_id FROM payment WHERE next_run_at <= $1 AND state = ANY ($4::text[])
-    ORDER BY next_run_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-RETURNING *
-
--- name: claim_refunds
-UPDATE refund SET epoch = epoch + 1, next_run_at = $2
-WHERE refund_id IN (
-    SELECT refund_id FROM refund WHERE next_run_at <= $1 AND state = ANY ($4::text[])
-    ORDER BY next_run_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-RETURNING *
-
--- name: claim_payouts
-UPDATE payout SET epoch = epoch + 1, next_run_at = $2
-WHERE payout_id IN (
-    SELECT payout_id FROM payout WHERE next_run_at <= $1 AND state = ANY ($4::text[])
-    ORDER BY next_run_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-RETURNING *
 
 -- name: nudge_payments_in_review
 UPDATE payment SET next_run_at = $2, version = version + 1
@@ -130,6 +60,12 @@ WHERE evaluation_id = ANY ($1::text[]) AND state = 'REVIEW'
 -- name: nudge_payouts_in_review
 UPDATE payout SET next_run_at = $2, version = version + 1
 WHERE evaluation_id = ANY ($1::text[]) AND state = 'REVIEW'
+
+-- name: find_capture
+SELECT * FROM capture WHERE merchant_id = $1 AND request_id = $2
+
+-- name: find_refund
+SELECT * FROM refund WHERE merchant_id = $1 AND request_id = $2
 
 -- name: list_payments
 SELECT * FROM payment
@@ -142,23 +78,45 @@ SELECT * FROM refund
 WHERE merchant_id = $1 AND ($2 = '' OR refund_id < $2) AND ($3 = '' OR payment_id = $3)
 ORDER BY refund_id DESC LIMIT $4
 
+-- name: list_captures
+SELECT * FROM capture
+WHERE merchant_id = $1 AND ($2 = '' OR capture_id < $2) AND ($3 = '' OR payment_id = $3)
+ORDER BY capture_id DESC LIMIT $4
+
 -- name: list_payouts
 SELECT * FROM payout
 WHERE merchant_id = $1 AND ($2 = '' OR payout_id < $2)
 ORDER BY payout_id DESC LIMIT $3
 
--- name: backlog
-SELECT 'payment' AS flow, state, count(*) AS count, min(created_at) AS oldest_at FROM payment
-WHERE state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELED') GROUP BY state
-UNION ALL
-SELECT 'refund', state, count(*), min(created_at) FROM refund
-WHERE state NOT IN ('SUCCEEDED', 'FAILED') GROUP BY state
-UNION ALL
-SELECT 'payout', state, count(*), min(created_at) FROM payout
-WHERE state NOT IN ('SUCCEEDED', 'FAILED') GROUP BY state
-UNION ALL
-SELECT 'callback', result, count(*), min(received_at) FROM callback_inbox
+-- name: open_cases
+INSERT INTO manual_case (case_id, subject_id, merchant_id, reason, opened_at, resolution)
+SELECT case_id, subject_id, merchant_id, reason, $2, ''
+FROM jsonb_to_recordset($1::jsonb) AS opened (case_id text, subject_id text, merchant_id text, reason text)
+ON CONFLICT (subject_id) WHERE closed_at IS NULL DO NOTHING
+
+-- name: close_cases
+UPDATE manual_case SET closed_at = $2, resolution = closed.resolution
+FROM jsonb_to_recordset($1::jsonb) AS closed (subject_id text, resolution text)
+WHERE manual_case.subject_id = closed.subject_id AND manual_case.closed_at IS NULL
+
+-- name: callback_backlog
+SELECT result AS state, count(*) AS count, min(received_at) AS oldest_at FROM callback_inbox
 WHERE result NOT IN ('APPLIED', 'DUPLICATE') GROUP BY result
+
+-- name: unknown_by_channel
+SELECT channel_id, count(*) AS count FROM attempt WHERE state = 'UNKNOWN' GROUP BY channel_id
+
+-- name: bill_told
+INSERT INTO bill_told (channel_id, business_date, told_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+
+-- name: is_bill_told
+SELECT EXISTS (SELECT FROM bill_told WHERE channel_id = $1 AND business_date = $2)
+
+-- name: unknown_attempts
+-- Without a definite word, and sent in this span.
+SELECT * FROM attempt
+WHERE channel_id = $1 AND state IN ('SENT', 'PENDING', 'UNKNOWN') AND sent_at >= $2 AND sent_at < $3
+ORDER BY subject_id, number LIMIT $4
 
 -- name: events_of
 SELECT type, occurred_at FROM event_log WHERE subject_id = $1 ORDER BY seq

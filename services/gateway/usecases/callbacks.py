@@ -1,23 +1,22 @@
 """Channels' notifications: kept raw, verified, then told to the saga they belong to."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import prometheus_client
 
 from libs import crashpoints
 from libs.clock import Clock
 from services.gateway.domain.channel import Callback, CallbackAck, CallbackRejected
-from services.gateway.domain.payment import Payment
-from services.gateway.domain.refund import Refund
 from services.gateway.domain.saga import Answered
 from services.gateway.store.registry import Registry
 from services.gateway.store.sagas import SagaStore
-from services.gateway.usecases.driver import Driver, Drives
 from services.gateway.usecases.ports import Channels
 
 received = prometheus_client.Counter(
     "callbacks_total", "Notifications of channels.", ["channel", "result"]
 )
+
+Teller = Callable[[str, Answered], Awaitable[None]]
 
 
 class Callbacks:
@@ -29,17 +28,14 @@ class Callbacks:
         registry: Registry,
         store: SagaStore,
         channels: Channels,
-        payments: Driver[Payment],
-        refunds: Driver[Refund],
-        drives: Drives,
+        tellers: Mapping[str, Teller],
         clock: Clock,
     ) -> None:
+        """`tellers` note what a channel said of a payment, capture, refund or payout, and let what follows go on by itself."""
         self._registry = registry
         self._store = store
         self._channels = channels
-        self._payments = payments
-        self._refunds = refunds
-        self._drives = drives
+        self._tellers = tellers
         self._clock = clock
 
     async def receive(
@@ -70,15 +66,8 @@ class Callbacks:
         if attempt is None:
             return "UNKNOWN_ORDER"
         signal = Answered(outcome=callback.outcome, attempt_number=attempt.number, attempt=attempt)
-        if callback.kind == "refund":
-            refund_step = await self._refunds.note(attempt.subject_id, signal)
-            if refund_step is not None:
-                self._drives.start(self._refunds.drive(refund_step))
-        else:
-            payment_step = await self._payments.note(attempt.subject_id, signal)
-            if payment_step is not None:
-                # The channel wants its answer soon; what follows, such as another channel, goes on by itself.
-                self._drives.start(self._payments.drive(payment_step))
+        # The channel wants its answer soon; what follows, such as another channel, goes on by itself.
+        await self._tellers[callback.kind](attempt.subject_id, signal)
         return "APPLIED"
 
     async def _settle(

@@ -1,10 +1,11 @@
-"""What operators and the platform's own services want: merchants, keys, channel contracts, bills, balances, evidence."""
+"""What operators and the platform's own services set up and ask channels for: merchants, keys, channel contracts, bills, balances."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import date
 from typing import Protocol
 
+from libs.audit import NewRecord
 from libs.clock import Clock
 from libs.ids import IdSource
 from libs.money import is_currency
@@ -24,17 +25,11 @@ from services.gateway.domain.errors import (
     MerchantExistsDifferently,
     MerchantNotFound,
     RequestIdReused,
-    SubjectNotFound,
     UnknownCurrency,
 )
 from services.gateway.domain.merchant import ChannelAccount, Merchant, StoredChannel
 from services.gateway.domain.neighbours import LedgerAccount
-from services.gateway.domain.payment import Payment
-from services.gateway.domain.payout import Payout
-from services.gateway.domain.refund import Refund
-from services.gateway.domain.saga import Attempt
 from services.gateway.store.registry import Registry
-from services.gateway.store.sagas import BacklogLine, SagaStore
 from services.gateway.usecases.ports import Channels, Ledger, Sealer
 
 # A revoked key may still pass for this long; every call would cost a query otherwise.
@@ -43,22 +38,12 @@ CHANNELS_MAX = 1000
 # A bill may be downloaded as often as one likes; a lost answer is simply asked for again.
 BILL_ATTEMPTS_MAX = 3
 BILL_RETRY_S = 5.0
-PUSH_CONSUMERS = ("push-account", "push-router", "push-risk")
 
 
 class Secrets(Protocol):
     def token(self) -> str:
         """256 bits of chance, without dots."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """Everything known of one subject."""
-
-    subject: Payment | Refund | Payout
-    attempts: tuple[Attempt, ...]
-    history: list[tuple[datetime, str]]
 
 
 class Merchants:
@@ -74,7 +59,7 @@ class Merchants:
         self._secrets = secrets
         self._known: dict[str, tuple[float, str, Merchant]] = {}
 
-    async def create(self, wanted: Merchant, request_id: str) -> Merchant:
+    async def create(self, wanted: Merchant, request_id: str, *, actor_id: str) -> Merchant:
         """Opens the ledger accounts, then registers. Idempotent by id, or by request_id where no id is chosen.
 
         Raises UnknownCurrency, MerchantExistsDifferently.
@@ -84,17 +69,19 @@ class Merchants:
                 raise UnknownCurrency(field="merchant.currencies", currency=currency)
         merchant_id = wanted.merchant_id or merchants.derived_id(request_id)
         await self._ledger.open_accounts(_merchant_accounts(merchant_id, wanted))
-        stored = await self._registry.add_merchant(
-            Merchant(
-                merchant_id=merchant_id,
-                tenant_id=wanted.tenant_id,
-                display_name=wanted.display_name,
-                currencies=wanted.currencies,
-                risk_down_allowed=wanted.risk_down_allowed,
-                risk_down_limit_minor=wanted.risk_down_limit_minor,
-                created_at=self._clock.now(),
-            )
+        merchant = replace(wanted, merchant_id=merchant_id, created_at=self._clock.now())
+        record = NewRecord(
+            at=merchant.created_at,
+            actor_id=actor_id,
+            action="MERCHANT_CREATED",
+            subject_id=merchant_id,
+            detail={
+                "currencies": merchant.currencies,
+                "risk_down_allowed": merchant.risk_down_allowed,
+                "risk_down_limit_minor": merchant.risk_down_limit_minor,
+            },
         )
+        stored = await self._registry.add_merchant(merchant, record)
         if (stored.display_name, stored.currencies) != (wanted.display_name, wanted.currencies):
             raise MerchantExistsDifferently(field="merchant.merchant_id")
         return stored
@@ -105,7 +92,7 @@ class Merchants:
         return page.page(found, lambda merchant: merchant.merchant_id)
 
     async def create_api_key(
-        self, merchant_id: str, request_id: str, label: str
+        self, merchant_id: str, request_id: str, label: str, *, actor_id: str
     ) -> tuple[str, str]:
         """(key_id, key). Raises MerchantNotFound, and RequestIdReused since a key is shown only once."""
         if await self._registry.get_merchant(merchant_id) is None:
@@ -118,15 +105,28 @@ class Merchants:
             request_id=request_id,
             label=label,
             secret_hash=merchants.secret_hash(secret),
-            now=self._clock.now(),
+            record=NewRecord(
+                at=self._clock.now(),
+                actor_id=actor_id,
+                action="API_KEY_CREATED",
+                subject_id=merchant_id,
+                detail={"key_id": key_id, "label": label},
+            ),
         )
         if not is_new:
             raise RequestIdReused("this request_id made a key before", field="request_id")
         return key_id, merchants.compose_api_key(key_id, secret)
 
-    async def revoke_api_key(self, key_id: str) -> None:
+    async def revoke_api_key(self, key_id: str, *, actor_id: str) -> None:
         """Idempotent. Raises ApiKeyNotFound."""
-        if not await self._registry.revoke_api_key(key_id, self._clock.now()):
+        record = NewRecord(
+            at=self._clock.now(),
+            actor_id=actor_id,
+            action="API_KEY_REVOKED",
+            subject_id=key_id,
+            detail={},
+        )
+        if not await self._registry.revoke_api_key(key_id, record):
             raise ApiKeyNotFound(field="key_id")
         self._known.pop(key_id, None)
 
@@ -172,7 +172,9 @@ class ChannelAccounts:
         self._sealer = sealer
         self._clock = clock
 
-    async def put(self, account: ChannelAccount, credentials: Mapping[str, str]) -> StoredChannel:
+    async def put(
+        self, account: ChannelAccount, credentials: Mapping[str, str], *, actor_id: str
+    ) -> StoredChannel:
         """Opens the ledger accounts, then stores. Idempotent. Raises UnknownCurrency, ChannelMisconfigured."""
         for currency in account.currencies:
             if not is_currency(currency):
@@ -181,7 +183,20 @@ class ChannelAccounts:
         await self._ledger.open_accounts(_channel_accounts(account))
         names = tuple(sorted(credentials))
         sealed, now = self._sealer.seal(credentials), self._clock.now()
-        await self._registry.put_channel(account, names, sealed, now)
+        record = NewRecord(
+            at=now,
+            actor_id=actor_id,
+            action="CHANNEL_ACCOUNT_STORED",
+            subject_id=account.channel_id,
+            detail={
+                "provider": account.provider,
+                "base_url": account.base_url,
+                "currencies": account.currencies,
+                "zone": account.zone,
+                "credential_names": names,
+            },
+        )
+        await self._registry.put_channel(account, names, sealed, record)
         self._channels.forget(account.channel_id)
         return StoredChannel(
             account=account, credential_names=names, sealed_credentials=sealed, updated_at=now
@@ -214,56 +229,6 @@ class ChannelAccounts:
         """Raises ChannelNotFound and the connector's own errors."""
         connector = await self._channels.connector(channel_id)
         return await connector.balance()
-
-
-class Inspection:
-    """What is known, for people who look into something."""
-
-    def __init__(self, *, registry: Registry, store: SagaStore) -> None:
-        self._registry = registry
-        self._store = store
-
-    async def evidence(self, subject_id: str) -> Evidence:
-        """Raises SubjectNotFound."""
-        loaded = await self._load(subject_id)
-        if loaded is None:
-            raise SubjectNotFound(field="subject_id")
-        subject, attempts = loaded
-        lines = [(at, f"told: {kind}") for at, kind in await self._store.history(subject_id)]
-        for attempt in attempts:
-            lines += _words(attempt)
-            callbacks = await self._registry.callbacks_of(attempt.channel_id, attempt.out_ref)
-            lines += [
-                (at, f"{attempt.channel_id} notified us: {result}") for at, result in callbacks
-            ]
-        return Evidence(subject=subject, attempts=attempts, history=sorted(lines))
-
-    async def _load(
-        self, subject_id: str
-    ) -> tuple[Payment | Refund | Payout, tuple[Attempt, ...]] | None:
-        match subject_id.partition("_")[0]:
-            case "pay":
-                return await self._store.payments.load(subject_id)
-            case "ref":
-                return await self._store.refunds.load(subject_id)
-            case "pout":
-                return await self._store.payouts.load(subject_id)
-            case _:
-                return None
-
-    async def backlog(self) -> tuple[list[BacklogLine], int]:
-        """What has not ended, and how many events wait to be pushed."""
-        return await self._store.backlog(), await self._registry.count_unpushed(PUSH_CONSUMERS)
-
-
-def _words(attempt: Attempt) -> list[tuple[datetime, str]]:
-    """An attempt's history, for a person."""
-    name = f"attempt {attempt.number} at {attempt.channel_id}"
-    lines = [(attempt.sent_at, f"{name}: sent as {attempt.out_ref}")]
-    if attempt.answered_at is not None:
-        code = f" ({attempt.code})" if attempt.code else ""
-        lines.append((attempt.answered_at, f"{name}: answered, now {attempt.state}{code}"))
-    return lines
 
 
 def _merchant_accounts(merchant_id: str, merchant: Merchant) -> list[LedgerAccount]:
@@ -304,4 +269,14 @@ def _channel_accounts(account: ChannelAccount) -> list[LedgerAccount]:
         )
         for currency in account.currencies
     ]
-    return receivables + transits
+    late = [
+        LedgerAccount(
+            account_id=merchants.late_success_account(currency),
+            owner_id="",
+            role="SUSPENSE",
+            currency=currency,
+            display_name=f"late successes to be given back {currency}",
+        )
+        for currency in account.currencies
+    ]
+    return receivables + transits + late

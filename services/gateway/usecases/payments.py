@@ -9,14 +9,16 @@ from libs.clock import Clock
 from libs.errors import FiscError
 from libs.ids import IdSource
 from libs.paging import Page, PageRequest
+from libs.saga.driver import Driver
+from libs.saga.drives import Drives
 from services.gateway.domain import payment as payments
-from services.gateway.domain import saga
-from services.gateway.domain.errors import PaymentNotFound, RequestIdReused
+from services.gateway.domain import payment_flow, saga
+from services.gateway.domain.errors import PaymentNotAuthorized, PaymentNotFound, RequestIdReused
 from services.gateway.domain.merchant import Merchant
 from services.gateway.domain.neighbours import RiskQuery, RouteQuery
 from services.gateway.domain.payment import Payment, PaymentState, Verdicts
+from services.gateway.domain.saga import Attempt
 from services.gateway.store.sagas import SagaTable
-from services.gateway.usecases.driver import Driver, Drives
 from services.gateway.usecases.screening import Screening, check_currency
 
 WATCH_INTERVAL_S = 0.25
@@ -41,6 +43,7 @@ class PaymentOrder:
     routing: str
     channel_ids: tuple[str, ...]
     expires_in_s: int
+    capture_later: bool
 
 
 class Payments:
@@ -49,7 +52,7 @@ class Payments:
     def __init__(
         self,
         *,
-        driver: Driver[Payment],
+        driver: Driver[Payment, Attempt],
         drives: Drives,
         table: SagaTable[Payment],
         screening: Screening,
@@ -78,7 +81,7 @@ class Payments:
         )
         now = self._clock.now()
         draft = self._draft(merchant, order, evaluation_id)
-        step = payments.open_payment(
+        step = payment_flow.open_payment(
             draft, Verdicts(risk=verdict.verdict, case_id=verdict.case_id, plan=plan), now
         )
         stored = await self._driver.create(step)
@@ -106,8 +109,18 @@ class Payments:
         found = await self._table.page(merchant_id, page.after, states, order_ref, page.limit)
         return page.page(found, lambda payment: payment.payment_id)
 
+    async def void(self, merchant_id: str, payment_id: str) -> Payment:
+        """Asks to release what is reserved; idempotent. Raises PaymentNotFound, PaymentNotAuthorized, CaptureInFlight."""
+        payment = await self.get(merchant_id, payment_id)
+        is_released = payment.state in payments.ENDED and payment.cancel_requested
+        if is_released or payment.state is PaymentState.CLOSING:
+            return payment
+        if payment.state is not PaymentState.AUTHORIZED:
+            raise PaymentNotAuthorized(field="payment_id", state=payment.state.value)
+        return await self.cancel(merchant_id, payment_id)
+
     async def cancel(self, merchant_id: str, payment_id: str) -> Payment:
-        """Asks to stop; idempotent. Raises PaymentNotFound, PaymentNotCancelable."""
+        """Asks to stop; idempotent. Raises PaymentNotFound, PaymentNotCancelable, CaptureInFlight."""
         await self.get(merchant_id, payment_id)
         task = self._drives.start(self._driver.tell(payment_id, saga.CancelRequested()))
         await self._drives.wait(task)
@@ -141,6 +154,7 @@ class Payments:
             currency=order.currency,
             method=order.method,
             payer_token=order.payer_token,
+            capture_later=order.capture_later,
             state=PaymentState.SENT,
             evaluation_id=evaluation_id,
             plan=(),
@@ -172,7 +186,7 @@ def _route_query(merchant: Merchant, order: PaymentOrder, route_key: str) -> Rou
     return RouteQuery(
         route_key=route_key,
         merchant_id=merchant.merchant_id,
-        operation="PAYMENT",
+        operation="AUTHORIZATION" if order.capture_later else "PAYMENT",
         amount_minor=order.amount_minor,
         currency=order.currency,
         method=order.method,

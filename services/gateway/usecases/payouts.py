@@ -6,14 +6,16 @@ from datetime import timedelta
 from libs.clock import Clock
 from libs.ids import IdSource
 from libs.paging import Page, PageRequest
+from libs.saga.driver import Driver
+from libs.saga.drives import Drives
 from services.gateway.domain import payout as payouts
 from services.gateway.domain import saga
 from services.gateway.domain.errors import PayoutNotFound, RequestIdReused
 from services.gateway.domain.merchant import Merchant
 from services.gateway.domain.neighbours import RiskQuery, RouteQuery
 from services.gateway.domain.payout import Payout, PayoutState
+from services.gateway.domain.saga import Attempt
 from services.gateway.store.sagas import SagaTable
-from services.gateway.usecases.driver import Driver, Drives
 from services.gateway.usecases.screening import Screening, check_currency
 
 METHOD = "BANK_TRANSFER"
@@ -40,7 +42,7 @@ class Payouts:
     def __init__(
         self,
         *,
-        driver: Driver[Payout],
+        driver: Driver[Payout, Attempt],
         drives: Drives,
         table: SagaTable[Payout],
         screening: Screening,

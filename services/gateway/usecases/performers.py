@@ -8,8 +8,11 @@ from typing import TypeAlias
 from libs import crashpoints
 from libs.clock import Clock
 from libs.errors import ErrorKind, FiscError
+from libs.saga import flow
 from services.gateway.domain import merchant, saga
+from services.gateway.domain.capture import Capture
 from services.gateway.domain.channel import (
+    CaptureOrder,
     ChannelMisconfigured,
     ChannelUnsupported,
     ChargeOrder,
@@ -40,7 +43,9 @@ class PaymentPerformer:
         self._clock = clock
         self._notify_base_url = notify_base_url
 
-    async def __call__(self, command: Command, subject: Payment, attempt: Attempt | None) -> Signal:
+    async def __call__(
+        self, command: flow.Command, subject: Payment, attempt: Attempt | None
+    ) -> Signal:
         if command is Command.REVIEW:
             return await _ask_risk(self._risk, subject.case_id)
         assert attempt is not None  # noqa: S101 - only REVIEW comes without one
@@ -56,6 +61,7 @@ class PaymentPerformer:
                     notify_url=f"{self._notify_base_url}/callbacks/{attempt.channel_id}",
                     expires_at=expires_at,
                     payer_token=subject.payer_token,
+                    capture_later=subject.capture_later,
                 )
                 return await _order(self._channels, attempt, lambda to: to.charge(order))
             case Command.QUERY:
@@ -67,6 +73,31 @@ class PaymentPerformer:
                 raise AssertionError(f"a payment knows no {command}")
 
 
+class CapturePerformer:
+    """Captures and asks."""
+
+    def __init__(self, channels: Channels, notify_base_url: str) -> None:
+        self._channels = channels
+        self._notify_base_url = notify_base_url
+
+    async def __call__(
+        self, command: flow.Command, subject: Capture, attempt: Attempt | None
+    ) -> Signal:
+        assert attempt is not None  # noqa: S101 - a capture is born with its attempt
+        if command is Command.QUERY:
+            return await _ask(self._channels, attempt, lambda to: to.query_capture(attempt.out_ref))
+        order = CaptureOrder(
+            out_ref=attempt.out_ref,
+            payment_out_ref=subject.payment_out_ref,
+            amount_minor=subject.amount_minor,
+            authorized_minor=subject.payment_amount_minor,
+            currency=subject.currency,
+            is_final=subject.is_final,
+            notify_url=f"{self._notify_base_url}/callbacks/{attempt.channel_id}",
+        )
+        return await _order(self._channels, attempt, lambda to: to.capture(order))
+
+
 class RefundPerformer:
     """Refunds and asks."""
 
@@ -74,7 +105,9 @@ class RefundPerformer:
         self._channels = channels
         self._notify_base_url = notify_base_url
 
-    async def __call__(self, command: Command, subject: Refund, attempt: Attempt | None) -> Signal:
+    async def __call__(
+        self, command: flow.Command, subject: Refund, attempt: Attempt | None
+    ) -> Signal:
         assert attempt is not None  # noqa: S101 - a refund is born with its attempt
         if command is Command.QUERY:
             return await _ask(self._channels, attempt, lambda to: to.query_refund(attempt.out_ref))
@@ -93,12 +126,17 @@ class RefundPerformer:
 class PayoutPerformer:
     """Holds, pays out and asks."""
 
-    def __init__(self, channels: Channels, risk: Risk, ledger: Ledger) -> None:
+    def __init__(
+        self, channels: Channels, risk: Risk, ledger: Ledger, notify_base_url: str
+    ) -> None:
         self._channels = channels
         self._risk = risk
         self._ledger = ledger
+        self._notify_base_url = notify_base_url
 
-    async def __call__(self, command: Command, subject: Payout, attempt: Attempt | None) -> Signal:
+    async def __call__(
+        self, command: flow.Command, subject: Payout, attempt: Attempt | None
+    ) -> Signal:
         if command is Command.REVIEW:
             return await _ask_risk(self._risk, subject.case_id)
         if command is Command.HOLD:
@@ -113,6 +151,7 @@ class PayoutPerformer:
             payee_account=subject.payee_account,
             payee_name=subject.payee_name,
             description=subject.description,
+            notify_url=f"{self._notify_base_url}/callbacks/{attempt.channel_id}",
         )
         return await _order(self._channels, attempt, lambda to: to.payout(order))
 

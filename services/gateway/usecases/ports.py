@@ -1,9 +1,10 @@
 """What the use cases need of the world outside the gateway; clients.py and channels/ satisfy it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
-from libs.events.log import NewEvent, StoredEvent
+from libs.events.log import StoredEvent
+from libs.saga.table import BacklogLine
 from services.gateway.domain.channel import Connector
 from services.gateway.domain.merchant import ChannelAccount
 from services.gateway.domain.neighbours import (
@@ -13,14 +14,7 @@ from services.gateway.domain.neighbours import (
     RiskVerdict,
     RouteQuery,
 )
-from services.gateway.domain.payment import Payment
-from services.gateway.domain.payout import Payout
-from services.gateway.domain.refund import Refund
-from services.gateway.domain.saga import Plan, Step
-
-T_contra = TypeVar("T_contra", contravariant=True)
-R_co = TypeVar("R_co", covariant=True)
-S = TypeVar("S", bound=Payment | Refund | Payout)
+from services.gateway.domain.saga import Plan
 
 
 class Risk(Protocol):
@@ -71,12 +65,6 @@ class Sealer(Protocol):
     def unseal(self, sealed: bytes) -> dict[str, str]: ...
 
 
-class Writer(Protocol, Generic[T_contra, R_co]):
-    """A group commit: many callers' rows in one transaction."""
-
-    async def submit(self, item: T_contra) -> R_co: ...
-
-
 class Outbox(Protocol):
     """The event log as the pushers read it, and where each of them stands."""
 
@@ -89,7 +77,11 @@ class Outbox(Protocol):
         ...
 
 
-class EventEncoder(Protocol, Generic[S]):
-    def __call__(self, step: Step[S]) -> Sequence[NewEvent]:
-        """The facts of a step as the event log keeps them."""
+class Backlog(Protocol):
+    """What the on-call's gauges show."""
+
+    async def backlog(self) -> list[BacklogLine]: ...
+
+    async def unknown_by_channel(self) -> dict[str, int]:
+        """How many orders at each channel have no known outcome."""
         ...

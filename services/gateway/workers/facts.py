@@ -1,6 +1,7 @@
 """Events as the services below want to hear them: postings, outcomes, endings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -29,6 +30,10 @@ def payment_event(event: StoredEvent) -> events_pb2.PaymentEvent:
     return events_pb2.PaymentEvent.FromString(event.payload)
 
 
+def capture_event(event: StoredEvent) -> events_pb2.CaptureEvent:
+    return events_pb2.CaptureEvent.FromString(event.payload)
+
+
 def refund_event(event: StoredEvent) -> events_pb2.RefundEvent:
     return events_pb2.RefundEvent.FromString(event.payload)
 
@@ -51,12 +56,66 @@ def collect(payment: payment_pb2.Payment) -> account_pb2.Transfer:
     )
 
 
+def takes_money(payment: payment_pb2.Payment) -> bool:
+    """Whether this payment's success moves its money; that of an authorised one was moved by its captures."""
+    return payment.capture_method != payment_pb2.CAPTURE_METHOD_MANUAL
+
+
+def collect_capture(capture: payment_pb2.Capture) -> account_pb2.Transfer:
+    """The channel owes us what was taken of an authorised payment; we owe it to the merchant, once settled."""
+    currency = capture.amount.currency
+    return account_pb2.Transfer(
+        transfer_id=f"{capture.capture_id}:collect",
+        debit_account_id=merchant.receivable_account(capture.channel_id, currency),
+        credit_account_id=merchant.pending_account(capture.merchant_id, currency),
+        amount=capture.amount,
+        reference=capture.capture_id,
+        description=f"capture of {capture.payment_id}",
+        effective_date=_day(capture.succeeded_at),
+    )
+
+
+def collect_late(event: StoredEvent) -> account_pb2.Transfer:
+    """The channel has taken money it should not have: it is the payer's again as soon as its refund is through."""
+    message = payment_event(event)
+    payment, attempt = message.payment, message.attempts[-1]
+    currency = payment.amount.currency
+    return account_pb2.Transfer(
+        transfer_id=f"{attempt.attempt_id}:late",
+        debit_account_id=merchant.receivable_account(attempt.channel_id, currency),
+        credit_account_id=merchant.late_success_account(currency),
+        amount=payment.amount,
+        reference=payment.payment_id,
+        description=f"late success of {payment.payment_id}",
+        effective_date=_day(to_timestamp(event.occurred_at)),
+    )
+
+
+def come_back(payout: payment_pb2.Payout) -> account_pb2.Transfer:
+    """The payee's bank has sent a payout back to the channel: the merchant has its money again."""
+    currency = payout.amount.currency
+    return account_pb2.Transfer(
+        transfer_id=f"{payout.payout_id}:return",
+        debit_account_id=merchant.receivable_account(payout.channel_id, currency),
+        credit_account_id=merchant.available_account(payout.merchant_id, currency),
+        amount=payout.amount,
+        reference=payout.payout_id,
+        description=f"return of payout {payout.payout_id}",
+        effective_date=_day(payout.returned_at),
+    )
+
+
 def give_back(refund: payment_pb2.Refund) -> account_pb2.Transfer:
-    """The channel has given the payer's money back, at the merchant's cost."""
+    """The channel has given the payer's money back, at the cost of whoever had it."""
     currency = refund.amount.currency
+    was_late = refund.origin == payment_pb2.Refund.ORIGIN_LATE_SUCCESS
     return account_pb2.Transfer(
         transfer_id=f"{refund.refund_id}:refund",
-        debit_account_id=merchant.pending_account(refund.merchant_id, currency),
+        debit_account_id=(
+            merchant.late_success_account(currency)
+            if was_late
+            else merchant.pending_account(refund.merchant_id, currency)
+        ),
         credit_account_id=merchant.receivable_account(refund.channel_id, currency),
         amount=refund.amount,
         reference=refund.refund_id,
@@ -77,6 +136,50 @@ def leave(payout: payment_pb2.Payout) -> account_pb2.Transfer:
         description=f"payout {payout.payout_id}",
         effective_date=_day(payout.succeeded_at),
     )
+
+
+@dataclass(slots=True)
+class Postings:
+    """What the ledger must book, in the order of the facts."""
+
+    captures: list[account_pb2.Capture] = field(default_factory=list)
+    voids: list[str] = field(default_factory=list)
+    transfers: list[account_pb2.Transfer] = field(default_factory=list)
+
+
+def postings(events: Iterable[StoredEvent]) -> Postings:
+    """Of all facts those that move money."""
+    found = Postings()
+    for event in events:
+        match event.type.partition("."):
+            case ("payout", _, ending):
+                _payout_postings(found, payout_event(event).payout, ending)
+            case ("payment", _, "succeeded"):
+                payment = payment_event(event).payment
+                if takes_money(payment):
+                    found.transfers.append(collect(payment))
+            case ("payment", _, "late_success"):
+                found.transfers.append(collect_late(event))
+            case ("capture", _, "succeeded"):
+                found.transfers.append(collect_capture(capture_event(event).capture))
+            case ("refund", _, "succeeded"):
+                found.transfers.append(give_back(refund_event(event).refund))
+            case _:
+                pass
+    return found
+
+
+def _payout_postings(found: Postings, payout: payment_pb2.Payout, ending: str) -> None:
+    match ending:
+        case "succeeded":
+            found.captures.append(account_pb2.Capture(hold_id=payout.payout_id))
+            found.transfers.append(leave(payout))
+        case "returned":
+            found.transfers.append(come_back(payout))
+        case "failed":
+            found.voids.append(payout.payout_id)
+        case _:
+            pass
 
 
 def outcomes(event: StoredEvent) -> Iterator[router_pb2.AttemptOutcome]:

@@ -78,49 +78,35 @@ class Pusher:
 
 
 def to_account(stub: "account_pb2_grpc.AccountServiceAsyncStub") -> Push:
-    """Books succeeded payments and refunds, captures the holds of succeeded payouts, releases those of failed ones."""
+    """Books what succeeded and what came back, captures the holds of succeeded payouts, releases those of failed ones."""
 
     async def push(events: Sequence[StoredEvent]) -> None:
         request_id = events[0].event_id
-        transfers: list[account_pb2.Transfer] = []
-        captures: list[account_pb2.Capture] = []
-        voids: list[str] = []
-        for event in events:
-            match event.type:
-                case "payment.succeeded":
-                    transfers.append(facts.collect(facts.payment_event(event).payment))
-                case "refund.succeeded":
-                    transfers.append(facts.give_back(facts.refund_event(event).refund))
-                case "payout.succeeded":
-                    payout = facts.payout_event(event).payout
-                    captures.append(account_pb2.Capture(hold_id=payout.payout_id))
-                    transfers.append(facts.leave(payout))
-                case "payout.failed":
-                    voids.append(facts.payout_event(event).payout.payout_id)
-                case _:
-                    pass
-        is_news = bool(captures or voids or transfers)
+        postings = facts.postings(events)
+        is_news = bool(postings.captures or postings.voids or postings.transfers)
         if is_news:
             crashpoints.reach("K11")
-        if captures:
+        if postings.captures:
             response = await call(
                 stub.CaptureHolds,
-                account_pb2.CaptureHoldsRequest(request_id=request_id, captures=captures),
+                account_pb2.CaptureHoldsRequest(request_id=request_id, captures=postings.captures),
                 timeout_s=PUSH_TIMEOUT_S,
             )
             _check((result.accepted, result.error.reason) for result in response.results)
-        if voids:
+        if postings.voids:
             crashpoints.reach("K13")
             released = await call(
                 stub.VoidHolds,
-                account_pb2.VoidHoldsRequest(request_id=request_id, hold_ids=voids),
+                account_pb2.VoidHoldsRequest(request_id=request_id, hold_ids=postings.voids),
                 timeout_s=PUSH_TIMEOUT_S,
             )
             _check((result.accepted, result.error.reason) for result in released.results)
-        if transfers:
+        if postings.transfers:
             booked = await call(
                 stub.PostTransfers,
-                account_pb2.PostTransfersRequest(request_id=request_id, transfers=transfers),
+                account_pb2.PostTransfersRequest(
+                    request_id=request_id, transfers=postings.transfers
+                ),
                 timeout_s=PUSH_TIMEOUT_S,
             )
             _check((result.booked, result.error.reason) for result in booked.results)

@@ -95,6 +95,11 @@ def _payment(event: events_pb2.Event) -> Data | None:
     return resources.payment(payload.payment) if event.payload.Unpack(payload) else None
 
 
+def _capture(event: events_pb2.Event) -> Data | None:
+    payload = gateway_events_pb2.CaptureEvent()
+    return resources.capture(payload.capture) if event.payload.Unpack(payload) else None
+
+
 def _refund(event: events_pb2.Event) -> Data | None:
     payload = gateway_events_pb2.RefundEvent()
     return resources.refund(payload.refund) if event.payload.Unpack(payload) else None
@@ -113,6 +118,7 @@ def _batch(event: events_pb2.Event) -> Data | None:
 _Reader: TypeAlias = Callable[[events_pb2.Event], Data | None]
 _READERS: Final[Mapping[str, _Reader]] = {
     "payment": _payment,
+    "capture": _capture,
     "refund": _refund,
     "payout": _payout,
     "batch": _batch,

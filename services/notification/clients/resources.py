@@ -1,4 +1,4 @@
-"""Payments, refunds, payouts and settlement batches as merchants get to see them: flat, snake_case, plain words.
+"""Payments, captures, refunds, payouts and settlement batches as merchants get to see them: flat, snake_case, plain words.
 
 Left out on purpose: payers and payees (personal data), attempts and what only the platform needs.
 """
@@ -21,12 +21,35 @@ def payment(message: payment_pb2.Payment) -> Data:
         "order_ref": message.order_ref,
         "currency": message.amount.currency,
         "amount_minor": message.amount.amount_minor,
+        "capture_method": payment_pb2.CaptureMethod.Name(message.capture_method).removeprefix(
+            "CAPTURE_METHOD_"
+        ),
+        "captured_minor": message.captured_minor,
         "refunded_minor": message.refunded_minor,
         "method": method_pb2.PaymentMethod.Name(message.method).removeprefix("PAYMENT_METHOD_"),
         "state": _state(payment_pb2.Payment.State.Name(message.state)),
         "reason": message.reason,
         "channel_id": message.channel_id,
         "description": message.description,
+        "version": message.version,
+        "created_at": _moment(message.created_at),
+        "updated_at": _moment(message.updated_at),
+        "succeeded_at": _moment(message.succeeded_at),
+    }
+
+
+def capture(message: payment_pb2.Capture) -> Data:
+    """A capture."""
+    return {
+        "capture_id": message.capture_id,
+        "payment_id": message.payment_id,
+        "merchant_id": message.merchant_id,
+        "request_id": message.request_id,
+        "currency": message.amount.currency,
+        "amount_minor": message.amount.amount_minor,
+        "state": _state(payment_pb2.Capture.State.Name(message.state)),
+        "reason": message.reason,
+        "channel_id": message.channel_id,
         "version": message.version,
         "created_at": _moment(message.created_at),
         "updated_at": _moment(message.updated_at),
@@ -45,6 +68,7 @@ def refund(message: payment_pb2.Refund) -> Data:
         "amount_minor": message.amount.amount_minor,
         "state": _state(payment_pb2.Refund.State.Name(message.state)),
         "reason": message.reason,
+        "origin": payment_pb2.Refund.Origin.Name(message.origin).removeprefix("ORIGIN_"),
         "note": message.note,
         "channel_id": message.channel_id,
         "version": message.version,
@@ -70,6 +94,7 @@ def payout(message: payment_pb2.Payout) -> Data:
         "created_at": _moment(message.created_at),
         "updated_at": _moment(message.updated_at),
         "succeeded_at": _moment(message.succeeded_at),
+        "returned_at": _moment(message.returned_at),
     }
 
 

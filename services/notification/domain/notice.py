@@ -9,14 +9,18 @@ from typing import Final, TypeAlias
 BODY_BYTES_MAX: Final = 20_000
 EVENT_TYPES: Final = frozenset(
     {
+        "payment.authorized",
         "payment.succeeded",
         "payment.failed",
         "payment.canceled",
         "payment.manual",
+        "capture.succeeded",
+        "capture.failed",
         "refund.succeeded",
         "refund.failed",
         "payout.succeeded",
         "payout.failed",
+        "payout.returned",
         "batch.settled",
     }
 )

@@ -28,6 +28,7 @@ class Operation(enum.StrEnum):
     PAYMENT = "PAYMENT"
     REFUND = "REFUND"
     PAYOUT = "PAYOUT"
+    AUTHORIZATION = "AUTHORIZATION"
 
 
 class ChannelStatus(enum.StrEnum):

@@ -69,6 +69,7 @@ class House:
         *methods: method_pb2.PaymentMethod.ValueType,
         operations: tuple[method_pb2.Operation.ValueType, ...] = (
             method_pb2.OPERATION_PAYMENT,
+            method_pb2.OPERATION_AUTHORIZATION,
             method_pb2.OPERATION_REFUND,
         ),
         fee_ppm: int = 6000,

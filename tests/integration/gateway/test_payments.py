@@ -153,8 +153,11 @@ async def test_repeated_callbacks_change_nothing(house: House) -> None:
 
     await eventually(both_arrived)
     assert (await house.get(payment.payment_id)).version == ended.version
-    pending = await house.balance(f"merchant/{house.merchant_id}/pending/CNY")
-    assert pending.posted_minor == payment.amount.amount_minor
+
+    async def is_booked() -> int:
+        return (await house.balance(f"merchant/{house.merchant_id}/pending/CNY")).posted_minor
+
+    assert await eventually(is_booked) == payment.amount.amount_minor
 
 
 async def test_a_pending_payment_can_be_canceled_and_then_cannot_be_paid(house: House) -> None:

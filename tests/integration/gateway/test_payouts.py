@@ -78,3 +78,35 @@ async def test_the_same_payout_request_pays_once(house: House, bank: str) -> Non
         return await balances(house) == (9_000, 0)
 
     await eventually(is_booked)
+
+
+async def test_a_payout_that_the_bank_sends_back_is_the_merchants_again(
+    house: House, bank: str
+) -> None:
+    await house.fund(10_000)
+    sent = await payout(house, 4_000)
+    assert sent.state == O.STATE_SUCCEEDED
+    via = sent.channel_id
+    rows = [row for row in await house.book(via) if row["kind"] == "payout"]
+
+    answer = await house.sandbox.post(
+        "/control/return", json={"account_id": via, "out_ref": rows[-1]["out_ref"]}
+    )
+    answer.raise_for_status()
+
+    async def returned() -> payment_pb2.Payout | None:
+        found = await house.payments.GetPayout(
+            payment_pb2.GetPayoutRequest(payout_id=sent.payout_id),
+            timeout=TIMEOUT_S,
+            metadata=house.key,
+        )
+        return found.payout if found.payout.state == O.STATE_RETURNED else None
+
+    back = await eventually(returned, 20.0)
+    assert back is not None
+    assert (back.reason, back.HasField("returned_at")) == ("ACCOUNT_CLOSED", True)
+
+    async def is_booked() -> bool:
+        return await balances(house) == (10_000, 0)
+
+    await eventually(is_booked)

@@ -1,0 +1,242 @@
+"""The life of an order that follows a payment to its channel: a capture (请款) or a refund (退款).
+
+It goes where its payment went, under one number that the channel knows it by for ever. What it may take of the payment is reserved in the
+transaction that writes the intent, and given back when the channel refuses.
+"""
+
+import enum
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, ClassVar, TypeVar
+
+from services.gateway.domain import saga
+from services.gateway.domain.channel import OutcomeKind
+from services.gateway.domain.errors import ForceRefused
+from services.gateway.domain.saga import Answered, Attempt, AttemptState, Command, Signal, Step
+
+FLOW_VERSION = 1
+
+
+class FollowUpState(enum.StrEnum):
+    """Where it stands, in the operator's words."""
+
+    READY = "READY"
+    """Written down by the platform itself, not sent yet."""
+    SENT = "SENT"
+    PENDING = "PENDING"
+    UNKNOWN = "UNKNOWN"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    MANUAL = "MANUAL"
+
+
+ENDED = frozenset({FollowUpState.SUCCEEDED, FollowUpState.FAILED})
+LATE_SUCCESS = "LATE_SUCCESS"
+_FOR_A_PERSON = frozenset({LATE_SUCCESS, saga.AMOUNT_MISMATCH})
+_FORCEABLE = {
+    FollowUpState.SUCCEEDED: AttemptState.SUCCEEDED,
+    FollowUpState.FAILED: AttemptState.CLOSED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowUp:
+    """What captures and refunds have in common. Field names are the columns of their rows."""
+
+    kind: ClassVar[str]
+
+    payment_id: str
+    merchant_id: str
+    request_id: str
+    fingerprint: str
+    amount_minor: int
+    currency: str
+    state: FollowUpState
+    reason: str = ""
+    channel_id: str
+    payment_out_ref: str
+    payment_amount_minor: int
+    query_count: int = 0
+    created_at: datetime
+    updated_at: datetime
+    succeeded_at: datetime | None = None
+    hard_deadline_at: datetime
+    next_run_at: datetime | None
+    version: int = 1
+    epoch: int = 1
+    flow_version: int = FLOW_VERSION
+    faults_count: int = 0
+    last_fault: str = ""
+
+    @property
+    def subject_id(self) -> str:
+        return str(getattr(self, f"{self.kind}_id"))
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether a refusal leaves something that a person must square."""
+        return False
+
+    @property
+    def beside_success(self) -> tuple[object, ...]:
+        """What else is written when it succeeds."""
+        return ()
+
+
+F = TypeVar("F", bound=FollowUp)
+
+
+def open_now(order: F, now: datetime) -> Step[F, Attempt]:
+    """The durable intent, sent at once."""
+    return Step(
+        subject=order,
+        attempts=(_first_attempt(order, now),),
+        events=(f"{order.kind}.created",),
+        command=Command.ORDER,
+    )
+
+
+def open_later(order: F, now: datetime) -> Step[F, Attempt]:
+    """The durable intent, to be sent by whoever takes it up."""
+    return Step(subject=order, attempts=(_first_attempt(order, now),))
+
+
+def decide(
+    order: F, attempt: Attempt | None, signal: Signal, now: datetime
+) -> Step[F, Attempt] | None:
+    """What a signal means for a capture or refund; None when it means nothing (any more).
+
+    Raises ForceRefused.
+    """
+    if isinstance(signal, saga.Forced):
+        return _forced(order, attempt, signal, now)
+    if attempt is None or order.state is FollowUpState.SUCCEEDED:
+        return None
+    if isinstance(signal, Answered):
+        return _answered(order, attempt, signal, now)
+    if isinstance(signal, saga.Due) and order.next_run_at is not None:
+        return _due(order, attempt, now)
+    return None
+
+
+def _due(order: F, attempt: Attempt, now: datetime) -> Step[F, Attempt]:
+    leased = saga.leased_until(now)
+    if order.reason in _FOR_A_PERSON:
+        # Somebody had it tried again; no word of the channel would change anything.
+        return Step(subject=_moved(order, now, next_run_at=None))
+    if order.state is FollowUpState.READY:
+        sent = _moved(order, now, state=FollowUpState.SENT, next_run_at=leased)
+        told = replace(attempt, sent_at=now)
+        events = (f"{order.kind}.created",)
+        return Step(subject=sent, attempts=(told,), events=events, command=Command.ORDER)
+    asking = _moved(order, now, next_run_at=leased)
+    return Step(subject=asking, attempts=(attempt,), command=Command.QUERY)
+
+
+def _answered(
+    order: F, attempt: Attempt, signal: Answered, now: datetime
+) -> Step[F, Attempt] | None:
+    if order.reason in _FOR_A_PERSON:
+        # No word of the channel settles what a person must square.
+        return None
+    outcome = signal.outcome
+    told = saga.record(attempt, signal, now)
+    match outcome.kind:
+        case OutcomeKind.SUCCEEDED:
+            if not saga.amounts_agree(outcome, order.amount_minor, order.currency):
+                return _ended(order, told, FollowUpState.MANUAL, saga.AMOUNT_MISMATCH, now)
+            if order.state is FollowUpState.FAILED:
+                # Its amount has been given back meanwhile: only a person can square that.
+                return _ended(order, told, FollowUpState.MANUAL, LATE_SUCCESS, now)
+            return _ended(
+                order, told, FollowUpState.SUCCEEDED, "", now, succeeded_at=outcome.paid_at or now
+            )
+        case _ if order.state is FollowUpState.FAILED:
+            return None
+        case OutcomeKind.DECLINED_HARD | OutcomeKind.DECLINED_SOFT | OutcomeKind.CLOSED:
+            if attempt.state is AttemptState.UNKNOWN and signal.latency_ms is not None:
+                # A refusal of the repeated order says nothing of the first one; only a query does.
+                return _waiting(order, attempt, FollowUpState.UNKNOWN, now)
+            state = FollowUpState.MANUAL if order.is_owed else FollowUpState.FAILED
+            return _ended(order, told, state, saga.public_reason(outcome.code), now)
+        case OutcomeKind.PENDING:
+            return _waiting(order, told, FollowUpState.PENDING, now)
+        case OutcomeKind.NOT_FOUND if (
+            saga.is_visible(attempt, now) and order.state is not FollowUpState.MANUAL
+        ):
+            # The same number again is safe: a channel executes a follow-up's number once.
+            again = _moved(order, now, next_run_at=saga.leased_until(now))
+            return Step(subject=again, attempts=(told,), command=Command.ORDER)
+        case _:
+            return _waiting(order, told, FollowUpState.UNKNOWN, now)
+
+
+def _waiting(order: F, attempt: Attempt, state: FollowUpState, now: datetime) -> Step[F, Attempt]:
+    if order.state is FollowUpState.MANUAL:
+        waiting = _moved(order, now, next_run_at=saga.next_rare_query_at(now))
+        return Step(subject=waiting, attempts=(attempt,))
+    is_pending = state is FollowUpState.PENDING
+    if now >= saga.patience_ends_at(order.created_at, order.hard_deadline_at, is_pending):
+        # A person looks at it now; a definite word that comes after all is still heeded.
+        step = _ended(order, attempt, FollowUpState.MANUAL, saga.OUTCOME_UNKNOWN, now)
+        return replace(
+            step, subject=replace(step.subject, next_run_at=saga.next_rare_query_at(now))
+        )
+    waiting = _moved(
+        order,
+        now,
+        state=state,
+        query_count=order.query_count + 1,
+        next_run_at=saga.next_query_at(state, order.query_count, now),
+    )
+    return Step(subject=waiting, attempts=(attempt,))
+
+
+def _forced(
+    order: F, attempt: Attempt | None, signal: saga.Forced, now: datetime
+) -> Step[F, Attempt]:
+    if order.state in ENDED or signal.to_state not in set(_FORCEABLE):
+        raise ForceRefused(state=order.state.value, to_state=signal.to_state)
+    state = FollowUpState(signal.to_state)
+    if order.reason == LATE_SUCCESS and state is FollowUpState.FAILED:
+        # Its amount was given back when it failed; who failed it again would give back another's.
+        raise ForceRefused(state=order.state.value, to_state=signal.to_state)
+    told = saga.forced(attempt, _FORCEABLE[state], now)
+    succeeded_at = now if state is FollowUpState.SUCCEEDED else None
+    return _ended(
+        order, told[0] if told else None, state, saga.FORCED, now, succeeded_at=succeeded_at
+    )
+
+
+def _ended(
+    order: F,
+    attempt: Attempt | None,
+    state: FollowUpState,
+    reason: str,
+    now: datetime,
+    **changes: Any,
+) -> Step[F, Attempt]:
+    ended = _moved(order, now, state=state, reason=reason, next_run_at=None, **changes)
+    beside = order.beside_success if state is FollowUpState.SUCCEEDED else ()
+    if state is FollowUpState.MANUAL:
+        beside = (
+            saga.OpenCase(
+                subject_id=order.subject_id, merchant_id=order.merchant_id, reason=reason
+            ),
+        )
+    elif order.state is FollowUpState.MANUAL:
+        beside = (*beside, saga.CloseCase(subject_id=order.subject_id, resolution=state.value))
+    return Step(
+        subject=ended,
+        attempts=saga.some(attempt),
+        events=(f"{order.kind}.{state.lower()}",),
+        beside=beside,
+    )
+
+
+def _first_attempt(order: FollowUp, now: datetime) -> Attempt:
+    return saga.first_attempt(order.subject_id, order.kind.upper(), order.channel_id, 1, now)
+
+
+def _moved(order: F, now: datetime, **changes: Any) -> F:
+    return replace(order, updated_at=now, version=order.version + 1, **changes)
