@@ -40,7 +40,7 @@ class Clearing:
 async def compose(
     settings: Settings, pool: Pool, clock: Clock, ids: IdSource, stack: AsyncExitStack
 ) -> Clearing:
-    """Wire everything and start nothing; the stack closes the channels that this opens."""
+    """Wire everything; the stack closes the channels and stops the group commits that this begins."""
 
     async def channel_to(target: str, peer: str) -> grpc.aio.Channel:
         reads = clients.IDEMPOTENT_METHODS.get(peer, ())
@@ -61,12 +61,15 @@ async def compose(
     terms = Terms(plan, settings.settle_on_close, settings.settle_on_makeup_weekends)
     does = assemble(ports, items, ENCODERS, terms)
     accounts = workers.PlatformAccounts(ledger, settings.platform_currencies)
+    finisher = workers.DayFinisher(does.closing)
+    for coalescer in does.sagas.coalescers:
+        await stack.enter_async_context(coalescer)
     return Clearing(
         does=does,
         servicer=ClearingServicer(does),
         feed=feed.EventFeedServicer(pool),
         follower=follower,
-        background=(channels.run, follower.run, accounts.run),
+        background=(channels.run, follower.run, accounts.run, finisher.run, *does.sagas.background),
     )
 
 
@@ -89,7 +92,7 @@ async def main() -> None:
             service_names=(SERVICE_NAME, feed.SERVICE_NAME),
             background=clearing.background,
             ready=clearing.does.reports.is_ready,
-            on_drain=(clearing.feed.drain,),
+            on_drain=(clearing.feed.drain, clearing.does.sagas.hand_over),
         )
 
 

@@ -13,15 +13,22 @@ from fisc.gateway.v1 import operations_pb2, operations_pb2_grpc
 from fisc.router.v1 import router_pb2, router_pb2_grpc
 from libs import log
 from libs.errors import ErrorKind, RemoteError
-from libs.rpc import client, deadline, status
+from libs.rpc import client, convert, deadline, status
 from services.clearing.domain import settlement
-from services.clearing.domain.model import BillFile, Channel
+from services.clearing.domain.bills.model import BillLine
+from services.clearing.domain.model import BillFile, Channel, ItemKind, Told
 from services.clearing.domain.settlement import Booked, Transfer
+from services.clearing.domain.sweeping import HoldAnswer, Standing, Sweep
 
 CALL_TIMEOUT_S: Final = 10.0
 BILL_TIMEOUT_S: Final = 120.0
 BILL_BYTES_MAX: Final = 256 << 20
 CHANNELS_PER_PAGE: Final = 1_000
+# A saga's call must end before its lease does, so that nobody else takes the saga over meanwhile.
+OPEN_TIMEOUT_S: Final = 2.5
+POST_TIMEOUT_S: Final = 5.0
+HOLD_TIMEOUT_S: Final = 5.0
+SETTLE_TIMEOUT_S: Final = 30.0
 IDEMPOTENT_METHODS: Final = {"router": ("fisc.router.v1.RouterService/ListChannels",)}
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -79,6 +86,26 @@ class GatewayBills:
             content=bytes(content),
         )
 
+    async def settle(
+        self, channel_id: str, day: date, lines: Sequence[BillLine], *, is_complete: bool
+    ) -> Told:
+        """Tell of succeeded lines without an item; complete in the last call. Raises FiscError."""
+        request = operations_pb2.SettleByBillRequest(
+            channel_id=channel_id,
+            business_date=day.isoformat(),
+            lines=map(_bill_line, lines),
+            is_complete=is_complete,
+        )
+        response = await client.call(
+            self._stub.SettleByBill, request, timeout_s=SETTLE_TIMEOUT_S, metadata=self._metadata
+        )
+        return Told(
+            lines_count=len(lines),
+            settled_count=response.settled_count,
+            absent_count=response.absent_count,
+            unknown_count=response.unknown_count,
+        )
+
 
 class RouterChannels:
     """Channels, by the router."""
@@ -120,7 +147,7 @@ class AccountLedger:
         request = account_pb2.OpenAccountsRequest(
             request_id=f"clearing-platform-accounts-{'-'.join(missing)}", accounts=accounts
         )
-        response = await client.call(self._stub.OpenAccounts, request, timeout_s=CALL_TIMEOUT_S)
+        response = await client.call(self._stub.OpenAccounts, request, timeout_s=OPEN_TIMEOUT_S)
         for account, result in zip(accounts, response.results, strict=True):
             if result.HasField("error"):
                 _log.warning(
@@ -136,7 +163,7 @@ class AccountLedger:
             request_id=f"clearing-{transfers[0].transfer_id}"[:128],
             transfers=[_transfer(each) for each in transfers],
         )
-        response = await client.call(self._stub.PostTransfers, request, timeout_s=CALL_TIMEOUT_S)
+        response = await client.call(self._stub.PostTransfers, request, timeout_s=POST_TIMEOUT_S)
         return [
             Booked(
                 transfer_id=result.transfer_id,
@@ -145,6 +172,74 @@ class AccountLedger:
             )
             for result in response.results
         ]
+
+    async def standing(self, account_id: str) -> Standing | None:
+        """Return how an account stands, None if there is none such. Raises FiscError."""
+        request = account_pb2.GetBalancesRequest(account_ids=[account_id])
+        response = await client.call(self._stub.GetBalances, request, timeout_s=HOLD_TIMEOUT_S)
+        return next(
+            (
+                Standing(currency=balance.currency, available_minor=balance.available_minor)
+                for balance in response.balances
+            ),
+            None,
+        )
+
+    async def place_hold(self, sweep: Sweep) -> HoldAnswer:
+        """Set the sweep's amount aside, once by its id. Raises FiscError when nobody knows."""
+        hold = account_pb2.Hold(
+            hold_id=sweep.sweep_id,
+            debit_account_id=sweep.source_account_id,
+            credit_account_id=sweep.target_account_id,
+            amount=money_pb2.Money(currency=sweep.currency, amount_minor=sweep.amount_minor),
+            reference=sweep.sweep_id,
+        )
+        request = account_pb2.PlaceHoldsRequest(request_id=f"{sweep.sweep_id}:hold", holds=[hold])
+        response = await client.call(self._stub.PlaceHolds, request, timeout_s=HOLD_TIMEOUT_S)
+        return _hold_answer(response.results)
+
+    async def capture_hold(self, sweep: Sweep) -> HoldAnswer:
+        """Move all that the sweep has set aside, once. Raises FiscError when nobody knows."""
+        capture = account_pb2.Capture(
+            hold_id=sweep.sweep_id, description=f"归集 sweep {sweep.memo}".strip()
+        )
+        request = account_pb2.CaptureHoldsRequest(
+            request_id=f"{sweep.sweep_id}:move", captures=[capture]
+        )
+        response = await client.call(self._stub.CaptureHolds, request, timeout_s=HOLD_TIMEOUT_S)
+        return _hold_answer(response.results)
+
+    async def void_hold(self, sweep: Sweep) -> HoldAnswer:
+        """Release the sweep's hold, or bar it from being placed. Raises FiscError when nobody knows."""
+        request = account_pb2.VoidHoldsRequest(
+            request_id=f"{sweep.sweep_id}:void", hold_ids=[sweep.sweep_id]
+        )
+        response = await client.call(self._stub.VoidHolds, request, timeout_s=HOLD_TIMEOUT_S)
+        return _hold_answer(response.results)
+
+
+def _hold_answer(results: Sequence[account_pb2.HoldResult]) -> HoldAnswer:
+    """The one answer; raises RemoteError of a ledger that did not answer."""
+    if len(results) != 1:
+        raise RemoteError(
+            "the ledger did not answer", kind=ErrorKind.INTERNAL, reason="ANSWER_MISSING"
+        )
+    (result,) = results
+    return HoldAnswer(
+        is_accepted=result.accepted,
+        reason=result.error.reason,
+        captured_minor=result.hold.captured_minor,
+    )
+
+
+def _bill_line(line: BillLine) -> operations_pb2.BillLine:
+    return operations_pb2.BillLine(
+        out_ref=line.out_ref,
+        amount=money_pb2.Money(currency=line.currency, amount_minor=line.amount_minor),
+        provider_ref=line.provider_ref,
+        paid_at=convert.to_timestamp(line.occurred_at),
+        is_return=line.kind is ItemKind.PAYOUT_RETURN,
+    )
 
 
 def _channel(message: router_pb2.Channel) -> Channel | None:

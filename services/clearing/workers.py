@@ -2,19 +2,21 @@
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+from google.protobuf import timestamp_pb2
 
 from fisc.common.v1 import events_pb2, events_pb2_grpc
 from fisc.gateway.v1 import events_pb2 as gateway_events
+from fisc.gateway.v1 import payment_pb2
 from libs import log
 from libs.db.pool import Pool
 from libs.errors import FiscError
 from libs.events import consumer
 from libs.rpc import convert, deadline
 from services.clearing.domain.model import ItemKind, Succeeded
+from services.clearing.usecases.closing import Closing
 from services.clearing.usecases.items import ChannelsUnknown, Items
 from services.clearing.usecases.ports import Ledger
 
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 CONSUMER: Final = "clearing"
 SOURCE: Final = "gateway"
 SUCCEEDED_STATE: Final = "SUCCEEDED"
+RETURNED_STATE: Final = "RETURNED"
 CATCH_UP_TIMEOUT_S: Final = 300.0
 RETRY_S: Final = 1.0
+FINISH_INTERVAL_S: Final = 30.0
 
 _log = log.get_logger()
 
@@ -48,6 +52,19 @@ class ChannelRefresher:
             except FiscError as error:
                 _log.warning("channels not refreshed", reason=error.reason)
             await asyncio.sleep(self._every_s if self._has_answer else RETRY_S)
+
+
+class DayFinisher:
+    """Tells that a day is closed when its last batch was booked after its close."""
+
+    def __init__(self, closing: Closing) -> None:
+        self._closing = closing
+
+    async def run(self) -> None:
+        """Endless."""
+        while True:
+            await asyncio.sleep(FINISH_INTERVAL_S)
+            await self._closing.finish_days()
 
 
 class PlatformAccounts:
@@ -123,28 +140,67 @@ class FeedFollower:
 
 
 def facts(events: Iterable[events_pb2.Event]) -> Iterable[Succeeded]:
-    """The successes among the gateway's events, in order."""
+    """What moved money among the gateway's events, in order."""
     for event in events:
         match event.type:
             case "payment.succeeded":
-                yield _payment(event)
+                yield from _payment(event)
+            case "payment.late_success":
+                yield _late_success(event)
+            case "capture.succeeded":
+                yield _capture(event)
             case "refund.succeeded":
                 yield _refund(event)
             case "payout.succeeded":
                 yield _payout(event)
+            case "payout.returned":
+                yield _payout_return(event)
 
 
-def _payment(event: events_pb2.Event) -> Succeeded:
+def _payment(event: events_pb2.Event) -> Iterable[Succeeded]:
     payload = gateway_events.PaymentEvent()
     event.payload.Unpack(payload)
     payment = payload.payment
-    return _succeeded(
+    if payment.capture_method == payment_pb2.CAPTURE_METHOD_MANUAL:
+        # Its money is told by its captures.
+        return
+    yield _succeeded(
         event,
-        _succeeded_attempt(payload.attempts),
+        _attempt_in(SUCCEEDED_STATE, payload.attempts),
         payment,
         kind=ItemKind.PAYMENT,
         subject_id=payment.payment_id,
         payment_id=payment.payment_id,
+    )
+
+
+def _late_success(event: events_pb2.Event) -> Succeeded:
+    payload = gateway_events.PaymentEvent()
+    event.payload.Unpack(payload)
+    attempt = payload.attempts[-1] if payload.attempts else gateway_events.AttemptRecord()
+    return _succeeded(
+        event,
+        attempt,
+        payload.payment,
+        kind=ItemKind.PAYMENT,
+        subject_id=attempt.attempt_id or f"{payload.payment.payment_id}:late",
+        payment_id=payload.payment.payment_id,
+        # What stands in the payment is about another attempt's success, if about any.
+        happened_at=event.occurred_at,
+        settles=False,
+    )
+
+
+def _capture(event: events_pb2.Event) -> Succeeded:
+    payload = gateway_events.CaptureEvent()
+    event.payload.Unpack(payload)
+    return _succeeded(
+        event,
+        payload.attempt,
+        payload.capture,
+        kind=ItemKind.PAYMENT,
+        subject_id=payload.capture.capture_id,
+        payment_id=payload.capture.payment_id,
     )
 
 
@@ -158,6 +214,7 @@ def _refund(event: events_pb2.Event) -> Succeeded:
         kind=ItemKind.REFUND,
         subject_id=payload.refund.refund_id,
         payment_id=payload.refund.payment_id,
+        settles=payload.refund.origin != payment_pb2.Refund.ORIGIN_LATE_SUCCESS,
     )
 
 
@@ -166,7 +223,7 @@ def _payout(event: events_pb2.Event) -> Succeeded:
     event.payload.Unpack(payload)
     return _succeeded(
         event,
-        _succeeded_attempt(payload.attempts),
+        _attempt_in(SUCCEEDED_STATE, payload.attempts),
         payload.payout,
         kind=ItemKind.PAYOUT,
         subject_id=payload.payout.payout_id,
@@ -174,11 +231,27 @@ def _payout(event: events_pb2.Event) -> Succeeded:
     )
 
 
-def _succeeded_attempt(
-    attempts: Sequence[gateway_events.AttemptRecord],
+def _payout_return(event: events_pb2.Event) -> Succeeded:
+    payload = gateway_events.PayoutEvent()
+    event.payload.Unpack(payload)
+    payout = payload.payout
+    return _succeeded(
+        event,
+        _attempt_in(RETURNED_STATE, payload.attempts),
+        payout,
+        kind=ItemKind.PAYOUT_RETURN,
+        subject_id=f"{payout.payout_id}:return",
+        payment_id="",
+        happened_at=payout.returned_at if payout.HasField("returned_at") else event.occurred_at,
+    )
+
+
+def _attempt_in(
+    state: str, attempts: Sequence[gateway_events.AttemptRecord]
 ) -> gateway_events.AttemptRecord:
-    succeeded = (each for each in reversed(attempts) if each.state == SUCCEEDED_STATE)
-    return next(succeeded, gateway_events.AttemptRecord())
+    """The last attempt in that state; an empty one if there is none."""
+    found = (each for each in reversed(attempts) if each.state == state)
+    return next(found, gateway_events.AttemptRecord())
 
 
 def _succeeded(
@@ -189,6 +262,8 @@ def _succeeded(
     kind: ItemKind,
     subject_id: str,
     payment_id: str,
+    happened_at: timestamp_pb2.Timestamp | None = None,
+    settles: bool = True,
 ) -> Succeeded:
     if not attempt.out_ref:
         # The item must not be lost; without its reference matching will show it as SHORT.
@@ -203,10 +278,13 @@ def _succeeded(
         currency=subject.amount.currency,
         amount_minor=subject.amount.amount_minor,
         payment_id=payment_id,
-        succeeded_at=_moment(event, subject),
+        succeeded_at=convert.from_timestamp(happened_at or _moment(event, subject)),
+        settles=settles,
     )
 
 
-def _moment(event: events_pb2.Event, subject: Any) -> datetime:
-    has_moment = subject.HasField("succeeded_at")
-    return convert.from_timestamp(subject.succeeded_at if has_moment else event.occurred_at)
+def _moment(event: events_pb2.Event, subject: Any) -> timestamp_pb2.Timestamp:
+    moment: timestamp_pb2.Timestamp = (
+        subject.succeeded_at if subject.HasField("succeeded_at") else event.occurred_at
+    )
+    return moment

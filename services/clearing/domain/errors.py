@@ -47,6 +47,48 @@ class DifferenceResolved(FiscError):
     reason = "DIFFERENCE_RESOLVED"
 
 
+class BatchNotFound(FiscError):
+    """There is no such batch."""
+
+    kind = ErrorKind.NOT_FOUND
+    reason = "BATCH_NOT_FOUND"
+
+
+class BatchNotManual(FiscError):
+    """Only a batch that stands before a person can be canceled."""
+
+    kind = ErrorKind.REJECTED
+    reason = "BATCH_NOT_MANUAL"
+
+
+class SweepNotFound(FiscError):
+    """There is no such sweep."""
+
+    kind = ErrorKind.NOT_FOUND
+    reason = "SWEEP_NOT_FOUND"
+
+
+class SweepNotCancelable(FiscError):
+    """The sweep has begun to move, or has ended."""
+
+    kind = ErrorKind.REJECTED
+    reason = "SWEEP_NOT_CANCELABLE"
+
+
+class SweepNotManual(FiscError):
+    """The sweep does not stand before a person."""
+
+    kind = ErrorKind.REJECTED
+    reason = "SWEEP_NOT_MANUAL"
+
+
+class SweepOntoItself(FiscError):
+    """Source and target are the same account."""
+
+    kind = ErrorKind.INVALID
+    reason = "SWEEP_ONTO_ITSELF"
+
+
 class BillReason(enum.StrEnum):
     """Why a bill is not believed."""
 

@@ -19,6 +19,14 @@ class PaidFee:
     fee_refundable: bool
     refunded_minor: int = 0
 
+    def captured(self, amount_minor: int, fee_minor: int) -> "PaidFee":
+        """The same after one more capture."""
+        return replace(
+            self,
+            amount_minor=self.amount_minor + amount_minor,
+            fee_minor=self.fee_minor + fee_minor,
+        )
+
     def refunded(self, amount_minor: int) -> "PaidFee":
         """The same after one more refund."""
         return replace(self, refunded_minor=self.refunded_minor + amount_minor)

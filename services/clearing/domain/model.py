@@ -13,6 +13,7 @@ class ItemKind(enum.StrEnum):
     PAYMENT = "PAYMENT"
     REFUND = "REFUND"
     PAYOUT = "PAYOUT"
+    PAYOUT_RETURN = "PAYOUT_RETURN"
 
 
 class MatchState(enum.StrEnum):
@@ -60,12 +61,21 @@ class BatchState(enum.StrEnum):
     """Where a settlement batch stands."""
 
     COMPUTED = "COMPUTED"
+    """Waits until it is due."""
+    POSTING = "POSTING"
+    """The ledger was asked, or will be at once."""
+    REFUSED = "REFUSED"
+    """The ledger said no, for a reason that can pass."""
+    MANUAL = "MANUAL"
+    """The ledger said no, and waiting will not help: a person decides."""
     SETTLED = "SETTLED"
+    CANCELED = "CANCELED"
+    """Its items go into another batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded:
-    """A payment, refund or payout that succeeded, as the gateway tells it."""
+    """A payment, capture, refund, payout or return that succeeded, as the gateway tells it."""
 
     subject_id: str
     kind: ItemKind
@@ -76,8 +86,10 @@ class Succeeded:
     currency: str
     amount_minor: int
     payment_id: str
-    """The payment a refund gives back; the subject itself for a payment; empty for a payout."""
+    """The payment captured or given back; the subject itself for a payment; empty for a payout."""
     succeeded_at: datetime
+    settles: bool = True
+    """False for money that is not the merchant's: a late success, and what gives it back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +110,7 @@ class Item:
     plan_ref: str
     business_date: date
     occurred_at: datetime
+    settles: bool = True
     match_state: MatchState = MatchState.UNMATCHED
     batch_id: str = ""
 
@@ -190,7 +203,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What one merchant is owed for one day in one currency."""
+    """What one merchant is owed for one day in one currency. Field names are the columns of its row."""
 
     batch_id: str
     merchant_id: str
@@ -203,7 +216,21 @@ class Batch:
     fees_minor: int
     net_minor: int
     state: BatchState = BatchState.COMPUTED
+    reason: str = ""
+    tries_count: int = 0
+    refused_since: datetime | None = None
+    """Since when the ledger has kept saying no."""
     settled_at: datetime | None = None
+    decided_by: str = ""
+    note: str = ""
+    created_at: datetime
+    updated_at: datetime
+    next_run_at: datetime | None
+    version: int = 1
+    epoch: int = 1
+    flow_version: int = 1
+    faults_count: int = 0
+    last_fault: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,3 +275,27 @@ class DayReport:
     batches: Sequence[Batch]
     vouchers_count: int
     closed: bool
+    payout_returns_count: int = 0
+    late_successes_count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What came of telling the gateway of a bill's lines without an item."""
+
+    lines_count: int = 0
+    settled_count: int = 0
+    """Orders that a line settled."""
+    absent_count: int = 0
+    """Orders that the absence of a line settled."""
+    unknown_count: int = 0
+    """Lines whose reference is none of the gateway's."""
+
+    def __add__(self, more: "Told") -> "Told":
+        """Both together."""
+        return Told(
+            lines_count=self.lines_count + more.lines_count,
+            settled_count=self.settled_count + more.settled_count,
+            absent_count=self.absent_count + more.absent_count,
+            unknown_count=self.unknown_count + more.unknown_count,
+        )

@@ -110,6 +110,22 @@ def fee_transfers(fee: ChannelFee) -> list[Transfer]:
     ]
 
 
+def packed(chains: Sequence[Sequence[Transfer]], limit: int) -> list[list[Sequence[Transfer]]]:
+    """Return chains in parts of at most `limit` transfers, in order; a chain is never split.
+
+    A chain longer than the limit gets a part of its own.
+    """
+    parts: list[list[Sequence[Transfer]]] = []
+    room = 0
+    for chain in chains:
+        if len(chain) > room:
+            parts.append([])
+            room = limit
+        parts[-1].append(chain)
+        room -= len(chain)
+    return parts
+
+
 def is_booked(transfers: Sequence[Transfer], results: dict[str, Booked]) -> bool:
     """Whether every one of these transfers stands booked."""
     return all(

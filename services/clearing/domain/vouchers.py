@@ -1,7 +1,7 @@
 """Vouchers (记账凭证) for the finance system: balanced by construction, one for each source.
 
 Subjects: 1122.<channel> 应收渠道款 · 2202.pending 应付商户待结算款 · 2202.available 应付商户可用款 ·
-6051 手续费收入 · 6603.channel-fee 渠道手续费.
+2241.late-success 其他应付款（迟到成功，待退） · 6051 手续费收入 · 6603.channel-fee 渠道手续费.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,20 @@ from services.clearing.domain.model import Batch, ChannelFee, ItemKind
 
 PENDING = "2202.pending"
 AVAILABLE = "2202.available"
+LATE_SUCCESS = "2241.late-success"
 FEE_INCOME = "6051"
 CHANNEL_FEE = "6603.channel-fee"
 
-_SOURCES = {
-    ItemKind.PAYMENT: "collection",
-    ItemKind.REFUND: "refund",
-    ItemKind.PAYOUT: "payout",
+# By kind and whether the money is the merchant's: the source's word, the summary's words, and the account beside the receivable.
+_FLOWS = {
+    (ItemKind.PAYMENT, True): ("collection", "收款 collection", PENDING),
+    (ItemKind.REFUND, True): ("refund", "退款 refunds", PENDING),
+    (ItemKind.PAYOUT, True): ("payout", "付款 payouts", AVAILABLE),
+    (ItemKind.PAYOUT_RETURN, True): ("payout-return", "付款退票 returned payouts", AVAILABLE),
+    (ItemKind.PAYMENT, False): ("late-success", "迟到成功 late successes", LATE_SUCCESS),
+    (ItemKind.REFUND, False): ("late-refund", "迟到成功退回 late refunds", LATE_SUCCESS),
 }
+_RECEIVED = frozenset({ItemKind.PAYMENT, ItemKind.PAYOUT_RETURN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,25 +66,21 @@ class Flow:
     currency: str
     amount_minor: int
     items_count: int
+    settles: bool = True
 
     @property
     def source(self) -> str:
         """What the first voucher of this flow is made from."""
-        return (
-            f"{_SOURCES[self.kind]}:{self.channel_id}:{self.business_date.isoformat()}"
-            f":{self.currency}"
-        )
+        word, *_ = _FLOWS[self.kind, self.settles]
+        return f"{word}:{self.channel_id}:{self.business_date.isoformat()}:{self.currency}"
 
 
 def flow_voucher(flow: Flow, *, number: int) -> Draft | None:
     """Return the voucher of a flow; items that came after the first one get number 2 and on."""
     receivable = f"1122.{flow.channel_id}"
-    words, debit, credit = {
-        ItemKind.PAYMENT: ("收款 collection", receivable, PENDING),
-        ItemKind.REFUND: ("退款 refunds", PENDING, receivable),
-        ItemKind.PAYOUT: ("付款 payouts", AVAILABLE, receivable),
-    }[flow.kind]
-    debits = {debit: flow.amount_minor, credit: -flow.amount_minor}
+    _, words, owed = _FLOWS[flow.kind, flow.settles]
+    received_minor = flow.amount_minor if flow.kind in _RECEIVED else -flow.amount_minor
+    debits = {receivable: received_minor, owed: -received_minor}
     summary = f"{words} {flow.channel_id} {flow.business_date} ×{flow.items_count}"
     source = flow.source if number == 1 else f"{flow.source}#{number}"
     return _draft(flow.business_date, flow.currency, summary, source, debits)
@@ -121,7 +123,7 @@ def _draft(
             debit_minor=max(amount_minor, 0),
             credit_minor=max(-amount_minor, 0),
         )
-        for subject, amount_minor in debits.items()
+        for subject, amount_minor in sorted(debits.items(), key=lambda debit: debit[1] <= 0)
         if amount_minor != 0
     ]
     if not lines:

@@ -1,7 +1,10 @@
 """Messages ↔ domain types."""
 
-from datetime import date
+from collections.abc import Mapping
+from datetime import date, datetime
 from typing import Final
+
+from google.protobuf import timestamp_pb2
 
 from fisc.clearing.v1 import clearing_pb2 as pb
 from fisc.common.v1 import money_pb2
@@ -9,6 +12,7 @@ from libs.rpc import convert
 from services.clearing.domain import errors
 from services.clearing.domain.model import (
     Batch,
+    BatchState,
     DayReport,
     Difference,
     DifferenceState,
@@ -16,10 +20,23 @@ from services.clearing.domain.model import (
     Item,
     Statement,
 )
+from services.clearing.domain.sweeping import Sweep, SweepState
 from services.clearing.domain.vouchers import Voucher
 from services.clearing.usecases.closing import Progress
 from services.clearing.usecases.events import Encoders
+from services.clearing.usecases.sweeps import SweepOrder
 
+BATCH_DECISIONS: Final = {
+    pb.DecideBatchRequest.DECISION_RETRY: BatchState.POSTING,
+    pb.DecideBatchRequest.DECISION_CANCEL: BatchState.CANCELED,
+}
+SWEEP_DECISIONS: Final = {
+    pb.DecideSweepRequest.DECISION_MOVE: SweepState.MOVING,
+    pb.DecideSweepRequest.DECISION_RELEASE: SweepState.VOIDING,
+}
+_SWEEP_STATES: Final[Mapping[int, SweepState]] = {
+    pb.Sweep.State.Value(f"STATE_{state}"): state for state in SweepState
+}
 _STATES: Final = {
     pb.Difference.STATE_OPEN: DifferenceState.OPEN,
     pb.Difference.STATE_RESOLVED: DifferenceState.RESOLVED,
@@ -96,6 +113,8 @@ def item_to_proto(item: Item) -> pb.Item:
         match_state=pb.Item.MatchState.Value(f"MATCH_STATE_{item.match_state}"),
         batch_id=item.batch_id,
         occurred_at=convert.to_timestamp(item.occurred_at),
+        payment_id=item.payment_id,
+        settles=item.settles,
     )
 
 
@@ -133,9 +152,7 @@ def difference_to_proto(difference: Difference) -> pb.Difference:
         resolved_by=difference.resolved_by,
         detail=difference.detail,
         opened_at=convert.to_timestamp(difference.opened_at),
-        resolved_at=(
-            convert.to_timestamp(difference.resolved_at) if difference.resolved_at else None
-        ),
+        resolved_at=_moment(difference.resolved_at),
         line_number=difference.line_number,
     )
 
@@ -154,7 +171,54 @@ def batch_to_proto(batch: Batch) -> pb.Batch:
         fees_minor=batch.fees_minor,
         net_minor=batch.net_minor,
         state=pb.Batch.State.Value(f"STATE_{batch.state}"),
-        settled_at=convert.to_timestamp(batch.settled_at) if batch.settled_at else None,
+        settled_at=_moment(batch.settled_at),
+        reason=batch.reason,
+        next_run_at=_moment(batch.next_run_at),
+        decided_by=batch.decided_by,
+        note=batch.note,
+        version=batch.version,
+    )
+
+
+def sweep_order(message: pb.RunSweepRequest) -> SweepOrder:
+    """A sweep as asked for. Raises InvalidText."""
+    return SweepOrder(
+        request_id=text(message.request_id, field="request_id"),
+        source_account_id=text(message.source_account_id, field="source_account_id"),
+        target_account_id=text(message.target_account_id, field="target_account_id"),
+        currency=message.currency,
+        keep_minor=message.keep_minor,
+        minimum_minor=message.minimum_minor,
+        memo=text(message.memo, field="memo"),
+    )
+
+
+def sweep_state(number: int) -> SweepState | None:
+    """The state asked for; None for any."""
+    return _SWEEP_STATES.get(number)
+
+
+def sweep_to_proto(sweep: Sweep) -> pb.Sweep:
+    """Show a sweep."""
+    return pb.Sweep(
+        sweep_id=sweep.sweep_id,
+        request_id=sweep.request_id,
+        source_account_id=sweep.source_account_id,
+        target_account_id=sweep.target_account_id,
+        currency=sweep.currency,
+        keep_minor=sweep.keep_minor,
+        minimum_minor=sweep.minimum_minor,
+        memo=sweep.memo,
+        amount_minor=sweep.amount_minor,
+        state=pb.Sweep.State.Value(f"STATE_{sweep.state}"),
+        reason=sweep.reason,
+        created_at=convert.to_timestamp(sweep.created_at),
+        updated_at=convert.to_timestamp(sweep.updated_at),
+        next_run_at=_moment(sweep.next_run_at),
+        hard_deadline_at=convert.to_timestamp(sweep.hard_deadline_at),
+        version=sweep.version,
+        decided_by=sweep.decided_by,
+        note=sweep.note,
     )
 
 
@@ -207,6 +271,8 @@ def report_to_proto(report: DayReport) -> pb.DayReport:
         batches=map(batch_to_proto, report.batches),
         vouchers_count=report.vouchers_count,
         closed=report.closed,
+        payout_returns_count=report.payout_returns_count,
+        late_successes_count=report.late_successes_count,
     )
 
 
@@ -223,7 +289,12 @@ ENCODERS: Final = Encoders(
     batch=lambda batch: batch_to_proto(batch).SerializeToString(),
     difference=lambda difference: difference_to_proto(difference).SerializeToString(),
     day=lambda report: report_to_proto(report).SerializeToString(),
+    sweep=lambda sweep: sweep_to_proto(sweep).SerializeToString(),
 )
+
+
+def _moment(moment: datetime | None) -> timestamp_pb2.Timestamp | None:
+    return None if moment is None else convert.to_timestamp(moment)
 
 
 def _money(currency: str, amount_minor: int) -> money_pb2.Money:

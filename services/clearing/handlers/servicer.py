@@ -140,3 +140,61 @@ class ClearingServicer(clearing_pb2_grpc.ClearingServiceServicer):
         return pb.ListVouchersResponse(
             vouchers=map(convert.voucher_to_proto, page.items), next_page_token=page.next_token
         )
+
+    @override
+    async def DecideBatch(
+        self, request: pb.DecideBatchRequest, context: Context
+    ) -> pb.DecideBatchResponse:
+        batch = await self._does.settlement.decide(
+            convert.text(request.request_id, field="request_id"),
+            convert.text(request.batch_id, field="batch_id"),
+            convert.BATCH_DECISIONS[request.decision],
+            actor=convert.text(request.actor, field="actor"),
+            note=convert.text(request.note, field="note"),
+        )
+        return pb.DecideBatchResponse(batch=convert.batch_to_proto(batch))
+
+    @override
+    async def RunSweep(self, request: pb.RunSweepRequest, context: Context) -> pb.RunSweepResponse:
+        sweep = await self._does.sweeps.run(convert.sweep_order(request))
+        return pb.RunSweepResponse(sweep=convert.sweep_to_proto(sweep))
+
+    @override
+    async def GetSweep(self, request: pb.GetSweepRequest, context: Context) -> pb.GetSweepResponse:
+        sweep = await self._does.sweeps.get(convert.text(request.sweep_id, field="sweep_id"))
+        return pb.GetSweepResponse(sweep=convert.sweep_to_proto(sweep))
+
+    @override
+    async def CancelSweep(
+        self, request: pb.CancelSweepRequest, context: Context
+    ) -> pb.CancelSweepResponse:
+        sweep = await self._does.sweeps.cancel(
+            convert.text(request.request_id, field="request_id"),
+            convert.text(request.sweep_id, field="sweep_id"),
+        )
+        return pb.CancelSweepResponse(sweep=convert.sweep_to_proto(sweep))
+
+    @override
+    async def DecideSweep(
+        self, request: pb.DecideSweepRequest, context: Context
+    ) -> pb.DecideSweepResponse:
+        sweep = await self._does.sweeps.decide(
+            convert.text(request.request_id, field="request_id"),
+            convert.text(request.sweep_id, field="sweep_id"),
+            convert.SWEEP_DECISIONS[request.decision],
+            actor=convert.text(request.actor, field="actor"),
+            note=convert.text(request.note, field="note"),
+        )
+        return pb.DecideSweepResponse(sweep=convert.sweep_to_proto(sweep))
+
+    @override
+    async def ListSweeps(
+        self, request: pb.ListSweepsRequest, context: Context
+    ) -> pb.ListSweepsResponse:
+        page = await self._does.sweeps.list_sweeps(
+            convert.sweep_state(request.state),
+            PageRequest(request.page_size, request.page_token),
+        )
+        return pb.ListSweepsResponse(
+            sweeps=map(convert.sweep_to_proto, page.items), next_page_token=page.next_token
+        )

@@ -42,6 +42,7 @@ async def insert_items(connection: Connection, items: Collection[Item]) -> None:
         [item.plan_ref for item in ordered],
         [item.business_date for item in ordered],
         [item.occurred_at for item in ordered],
+        [item.settles for item in ordered],
     )
 
 
@@ -49,7 +50,7 @@ async def paid_fees(connection: Connection, payment_ids: Collection[str]) -> dic
     """What these payments cost and how much of them went back, by payment."""
     rows = await connection.fetch(_SQL["paid_fees"], list(payment_ids))
     return {
-        row["subject_id"]: PaidFee(
+        row["payment_id"]: PaidFee(
             amount_minor=row["amount_minor"],
             fee_minor=row["merchant_fee_minor"],
             fee_refundable=row["fee_refundable"],
@@ -171,6 +172,7 @@ def _item(row: asyncpg.Record) -> Item:
         plan_ref=row["plan_ref"],
         business_date=row["business_date"],
         occurred_at=row["occurred_at"],
+        settles=row["settles"],
         match_state=MatchState(row["match_state"]),
         batch_id=row["batch_id"] or "",
     )

@@ -6,22 +6,31 @@ SELECT subject_id FROM item WHERE subject_id = ANY ($1::text[])
 -- name: insert_items
 INSERT INTO item
     (subject_id, kind, merchant_id, channel_id, out_ref, provider_ref, currency, amount_minor, payment_id,
-     merchant_fee_minor, fee_refundable, plan_ref, business_date, bill_date, occurred_at)
+     merchant_fee_minor, fee_refundable, plan_ref, business_date, bill_date, occurred_at, settles)
 SELECT subject_id, kind, merchant_id, channel_id, out_ref, provider_ref, currency, amount_minor, payment_id,
-       merchant_fee_minor, fee_refundable, plan_ref, business_date, business_date, occurred_at
+       merchant_fee_minor, fee_refundable, plan_ref, business_date, business_date, occurred_at, settles
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
-            $9::text[], $10::bigint[], $11::boolean[], $12::text[], $13::date[], $14::timestamptz[])
+            $9::text[], $10::bigint[], $11::boolean[], $12::text[], $13::date[], $14::timestamptz[],
+            $15::boolean[])
     AS new (subject_id, kind, merchant_id, channel_id, out_ref, provider_ref, currency, amount_minor, payment_id,
-            merchant_fee_minor, fee_refundable, plan_ref, business_date, occurred_at)
+            merchant_fee_minor, fee_refundable, plan_ref, business_date, occurred_at, settles)
 ON CONFLICT DO NOTHING
 
 -- name: paid_fees
-SELECT payment.subject_id, payment.amount_minor, payment.merchant_fee_minor, payment.fee_refundable,
-       coalesce(sum(refund.amount_minor), 0)::bigint AS refunded_minor
-FROM item AS payment
-LEFT JOIN item AS refund ON refund.payment_id = payment.subject_id AND refund.kind = 'REFUND'
-WHERE payment.subject_id = ANY ($1::text[])
-GROUP BY payment.subject_id
+-- By payment: what was paid, be it at once or by captures, and how much of it went back.
+WITH paid AS (
+    SELECT payment_id, amount_minor, merchant_fee_minor, fee_refundable FROM item
+    WHERE subject_id = ANY ($1::text[]) AND kind = 'PAYMENT' AND settles
+    UNION ALL
+    SELECT payment_id, amount_minor, merchant_fee_minor, fee_refundable FROM item
+    WHERE payment_id = ANY ($1::text[]) AND kind = 'PAYMENT' AND payment_id <> subject_id AND settles
+)
+SELECT payment_id, sum(amount_minor)::bigint AS amount_minor, sum(merchant_fee_minor)::bigint AS merchant_fee_minor,
+       bool_and(fee_refundable) AS fee_refundable,
+       coalesce((
+           SELECT sum(refund.amount_minor) FROM item AS refund
+           WHERE refund.payment_id = paid.payment_id AND refund.kind = 'REFUND' AND refund.settles), 0)::bigint AS refunded_minor
+FROM paid GROUP BY payment_id
 
 -- name: list_items
 SELECT * FROM item

@@ -23,6 +23,11 @@ async def finish_closing(connection: Connection, day: date, now: datetime) -> bo
     return await connection.fetchval(_SQL["finish_closing"], day, now) is True
 
 
+async def unfinished_days(connection: Connection) -> list[date]:
+    """Days whose close was begun and that were not closed when last looked at."""
+    return [row["business_date"] for row in await connection.fetch(_SQL["unfinished_days"])]
+
+
 async def latest_day(connection: Connection) -> date | None:
     """The latest day that has items."""
     day: date | None = await connection.fetchval(_SQL["latest_day"])

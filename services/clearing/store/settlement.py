@@ -10,6 +10,7 @@ import asyncpg
 
 from libs.db import queries
 from libs.db.pool import Connection
+from services.clearing.domain import settling
 from services.clearing.domain.model import Batch, BatchState, ChannelFee, ItemKind
 from services.clearing.domain.vouchers import Draft, Flow, Voucher, VoucherLine
 
@@ -39,7 +40,13 @@ async def settleable(connection: Connection, until: date) -> list[Group]:
 
 
 async def make_batch(
-    connection: Connection, batch_id: str, group: Group, *, settle_date: date, now: datetime
+    connection: Connection,
+    batch_id: str,
+    group: Group,
+    *,
+    settle_date: date,
+    due_at: datetime,
+    now: datetime,
 ) -> Batch | None:
     """Take the group's items into a batch; None if someone else took them."""
     row = await connection.fetchrow(
@@ -50,24 +57,16 @@ async def make_batch(
         group.business_date,
         settle_date,
         now,
+        due_at,
+        settling.FLOW_VERSION,
     )
-    return None if row is None else _batch(row)
+    return None if row is None else batch_of(row)
 
 
-async def computed_batches(
-    connection: Connection, *, due_on: date | None, after: str, limit: int
-) -> list[Batch]:
-    """Batches not booked yet, by id; only those due on that day if one is given."""
-    rows = await connection.fetch(_SQL["computed_batches"], due_on, after, limit)
-    return [_batch(row) for row in rows]
-
-
-async def settle_batches(
-    connection: Connection, batch_ids: Collection[str], now: datetime
-) -> list[Batch]:
-    """Mark batches settled; return those that were not."""
-    rows = await connection.fetch(_SQL["settle_batches"], sorted(batch_ids), now)
-    return [_batch(row) for row in rows]
+async def get_batches(connection: Connection, batch_ids: Collection[str]) -> list[Batch]:
+    """These batches as they stand, by id."""
+    rows = await connection.fetch(_SQL["get_batches"], list(batch_ids))
+    return [batch_of(row) for row in rows]
 
 
 async def list_batches(
@@ -75,7 +74,7 @@ async def list_batches(
 ) -> list[Batch]:
     """Batches by id; no day and an empty merchant mean any."""
     rows = await connection.fetch(_SQL["list_batches"], day, merchant_id, after, limit)
-    return [_batch(row) for row in rows]
+    return [batch_of(row) for row in rows]
 
 
 async def computed_fees(connection: Connection, limit: int) -> list[ChannelFee]:
@@ -101,10 +100,14 @@ async def mark_fee_booked(connection: Connection, fee: ChannelFee) -> bool:
     return marked is True
 
 
-async def unvouchered_flows(connection: Connection, day: date) -> list[tuple[str, ItemKind, str]]:
-    """Channel, kind and currency of the day's items that are in no voucher yet."""
+async def unvouchered_flows(
+    connection: Connection, day: date
+) -> list[tuple[str, ItemKind, str, bool]]:
+    """Channel, kind, currency and whether it settles, of the day's items that are in no voucher yet."""
     rows = await connection.fetch(_SQL["unvouchered_flows"], day)
-    return [(row["channel_id"], ItemKind(row["kind"]), row["currency"]) for row in rows]
+    return [
+        (row["channel_id"], ItemKind(row["kind"]), row["currency"], row["settles"]) for row in rows
+    ]
 
 
 async def take_flow(
@@ -115,14 +118,18 @@ async def take_flow(
     channel_id: str,
     kind: ItemKind,
     currency: str,
+    settles: bool,
 ) -> Flow:
     """Put the flow's items into a voucher that is written in the same transaction."""
-    row = await connection.fetchrow(_SQL["take_flow"], voucher_id, day, channel_id, kind, currency)
+    row = await connection.fetchrow(
+        _SQL["take_flow"], voucher_id, day, channel_id, kind, currency, settles
+    )
     return Flow(
         channel_id=channel_id,
         business_date=day,
         kind=kind,
         currency=currency,
+        settles=settles,
         amount_minor=row["amount_minor"] if row else 0,
         items_count=row["items_count"] if row else 0,
     )
@@ -185,18 +192,6 @@ async def list_vouchers(
     ]
 
 
-def _batch(row: asyncpg.Record) -> Batch:
-    return Batch(
-        batch_id=row["batch_id"],
-        merchant_id=row["merchant_id"],
-        currency=row["currency"],
-        business_date=row["business_date"],
-        settle_date=row["settle_date"],
-        items_count=row["items_count"],
-        gross_minor=row["gross_minor"],
-        refunds_minor=row["refunds_minor"],
-        fees_minor=row["fees_minor"],
-        net_minor=row["net_minor"],
-        state=BatchState(row["state"]),
-        settled_at=row["settled_at"],
-    )
+def batch_of(row: asyncpg.Record) -> Batch:
+    """The batch of a row."""
+    return Batch(**dict(row) | {"state": BatchState(row["state"])})

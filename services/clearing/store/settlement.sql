@@ -3,7 +3,7 @@
 -- name: settleable
 -- Items that the channel confirmed, or whose difference was explained, up to a day, that are in no batch yet.
 SELECT DISTINCT merchant_id, currency, business_date FROM item
-WHERE batch_id IS NULL AND business_date <= $1 AND match_state <> 'UNMATCHED'
+WHERE settles AND batch_id IS NULL AND business_date <= $1 AND match_state <> 'UNMATCHED'
     AND NOT EXISTS (
         SELECT FROM difference
         WHERE difference.channel_id = item.channel_id AND difference.business_date = item.bill_date
@@ -12,11 +12,11 @@ WHERE batch_id IS NULL AND business_date <= $1 AND match_state <> 'UNMATCHED'
 ORDER BY business_date, merchant_id, currency
 
 -- name: make_batch
--- $1 batch, $2 merchant, $3 currency, $4 business day, $5 day it is due, $6 now
+-- $1 batch, $2 merchant, $3 currency, $4 business day, $5 day it is due, $6 now, $7 when it is to be booked, $8 flow version
 WITH picked AS (
     SELECT subject_id FROM item
     WHERE merchant_id = $2 AND currency = $3 AND business_date = $4
-        AND batch_id IS NULL AND match_state <> 'UNMATCHED'
+        AND settles AND batch_id IS NULL AND match_state <> 'UNMATCHED'
         AND NOT EXISTS (
             SELECT FROM difference
             WHERE difference.channel_id = item.channel_id AND difference.business_date = item.bill_date
@@ -35,21 +35,15 @@ WITH picked AS (
 )
 INSERT INTO batch
     (batch_id, merchant_id, currency, business_date, settle_date, items_count, gross_minor, refunds_minor, fees_minor,
-     net_minor, state, created_at)
+     net_minor, state, reason, tries_count, decided_by, note, created_at, updated_at, next_run_at, version, epoch,
+     flow_version, faults_count, last_fault)
 SELECT $1, $2, $3, $4, $5, items_count, gross_minor, refunds_minor, fees_minor,
-       gross_minor - refunds_minor - fees_minor, 'COMPUTED', $6
+       gross_minor - refunds_minor - fees_minor, 'COMPUTED', '', 0, '', '', $6, $6, $7, 1, 1, $8, 0, ''
 FROM summed WHERE items_count > 0
 RETURNING *
 
--- name: computed_batches
-SELECT * FROM batch
-WHERE state = 'COMPUTED' AND ($1::date IS NULL OR settle_date <= $1) AND batch_id > $2
-ORDER BY batch_id LIMIT $3
-
--- name: settle_batches
-UPDATE batch SET state = 'SETTLED', settled_at = $2
-WHERE batch_id = ANY ($1::text[]) AND state = 'COMPUTED'
-RETURNING *
+-- name: get_batches
+SELECT * FROM batch WHERE batch_id = ANY ($1::text[]) ORDER BY batch_id
 
 -- name: list_batches
 SELECT * FROM batch
@@ -65,14 +59,15 @@ WHERE channel_id = $1 AND business_date = $2 AND currency = $3 AND state = 'COMP
 RETURNING true
 
 -- name: unvouchered_flows
-SELECT DISTINCT channel_id, kind, currency FROM item
+SELECT DISTINCT channel_id, kind, currency, settles FROM item
 WHERE business_date = $1 AND voucher_id IS NULL
-ORDER BY channel_id, kind, currency
+ORDER BY channel_id, kind, currency, settles
 
 -- name: take_flow
 WITH picked AS (
     SELECT subject_id FROM item
-    WHERE business_date = $2 AND channel_id = $3 AND kind = $4 AND currency = $5 AND voucher_id IS NULL
+    WHERE business_date = $2 AND channel_id = $3 AND kind = $4 AND currency = $5 AND settles = $6
+        AND voucher_id IS NULL
     ORDER BY subject_id FOR UPDATE
 ), taken AS (
     UPDATE item SET voucher_id = $1 FROM picked WHERE item.subject_id = picked.subject_id
@@ -107,12 +102,15 @@ INSERT INTO closing (business_date, first_run_at) VALUES ($1, $2) ON CONFLICT DO
 -- name: finish_closing
 UPDATE closing SET closed_at = $2 WHERE business_date = $1 AND closed_at IS NULL RETURNING true
 
+-- name: unfinished_days
+SELECT business_date FROM closing WHERE closed_at IS NULL ORDER BY business_date
+
 -- name: is_closed
--- It was run, every bill is in, every item was compared, and every batch and channel fee is booked.
+-- It was run, every bill is in, every item was compared, every batch has ended, and every channel fee is booked.
 SELECT EXISTS (SELECT FROM closing WHERE business_date = $1)
     AND NOT EXISTS (SELECT FROM channel_day WHERE business_date = $1 AND state NOT IN ('FETCHED', 'EMPTY'))
     AND NOT EXISTS (SELECT FROM item WHERE business_date = $1 AND match_state = 'UNMATCHED')
-    AND NOT EXISTS (SELECT FROM batch WHERE business_date = $1 AND state = 'COMPUTED')
+    AND NOT EXISTS (SELECT FROM batch WHERE business_date = $1 AND state NOT IN ('SETTLED', 'CANCELED'))
     AND NOT EXISTS (SELECT FROM channel_fee WHERE business_date = $1 AND state = 'COMPUTED')
 
 -- name: latest_day
@@ -122,7 +120,7 @@ SELECT max(business_date) FROM item
 WITH items AS (
     SELECT channel_id, currency, count(*) AS items_count,
            count(*) FILTER (WHERE match_state = 'MATCHED') AS matched_count,
-           sum(CASE kind WHEN 'PAYMENT' THEN amount_minor ELSE -amount_minor END)::bigint AS net_minor
+           sum(CASE WHEN kind IN ('PAYMENT', 'PAYOUT_RETURN') THEN amount_minor ELSE -amount_minor END)::bigint AS net_minor
     FROM item WHERE business_date = $1 GROUP BY channel_id, currency
 ), lines AS (
     SELECT statement.channel_id, bill_line.currency, count(*) AS lines_count
@@ -158,9 +156,11 @@ ORDER BY channel_id, currency
 
 -- name: report_counts
 SELECT
-    (SELECT count(*) FROM item WHERE business_date = $1 AND kind = 'PAYMENT') AS payments_count,
-    (SELECT count(*) FROM item WHERE business_date = $1 AND kind = 'REFUND') AS refunds_count,
+    (SELECT count(*) FROM item WHERE business_date = $1 AND kind = 'PAYMENT' AND settles) AS payments_count,
+    (SELECT count(*) FROM item WHERE business_date = $1 AND kind = 'REFUND' AND settles) AS refunds_count,
     (SELECT count(*) FROM item WHERE business_date = $1 AND kind = 'PAYOUT') AS payouts_count,
+    (SELECT count(*) FROM item WHERE business_date = $1 AND kind = 'PAYOUT_RETURN') AS payout_returns_count,
+    (SELECT count(*) FROM item WHERE business_date = $1 AND kind = 'PAYMENT' AND NOT settles) AS late_successes_count,
     (SELECT count(*) FROM item WHERE business_date = $1 AND match_state = 'MATCHED') AS matched_count,
     (SELECT count(*) FROM difference WHERE business_date = $1) AS differences_count,
     (SELECT count(*) FROM difference WHERE business_date = $1 AND state = 'OPEN') AS differences_open_count,

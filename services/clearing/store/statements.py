@@ -8,8 +8,8 @@ from typing import Final
 from libs.db import queries
 from libs.db.pool import Connection
 from services.clearing.domain import settlement
-from services.clearing.domain.bills.model import BillLine
-from services.clearing.domain.model import ChannelDay, Statement, StatementState
+from services.clearing.domain.bills.model import BillLine, LineStatus
+from services.clearing.domain.model import ChannelDay, ItemKind, Statement, StatementState
 
 # One statement of this many rows stays well inside the statement timeout.
 LINES_PER_INSERT_MAX: Final = 20_000
@@ -144,3 +144,35 @@ async def list_statements(
         )
         for row in rows
     ]
+
+
+async def days_to_tell(
+    connection: Connection, channel_id: str, day: date, limit: int
+) -> list[date]:
+    """The day, if its bill is accepted, and earlier accepted ones never told of; in order."""
+    rows = await connection.fetch(_SQL["days_to_tell"], channel_id, day, limit)
+    return sorted(row["business_date"] for row in rows)
+
+
+async def unexplained_lines(
+    connection: Connection,
+    channel_id: str,
+    day: date,
+    *,
+    drift_days: int,
+    after_line: int,
+    limit: int,
+) -> list[BillLine]:
+    """Lines of the accepted bill that succeeded and that no item stands for, by number."""
+    rows = await connection.fetch(
+        _SQL["unexplained_lines"], channel_id, day, drift_days, after_line, limit
+    )
+    return [
+        BillLine(**dict(row) | {"kind": ItemKind(row["kind"]), "status": LineStatus(row["status"])})
+        for row in rows
+    ]
+
+
+async def mark_told(connection: Connection, channel_id: str, day: date, now: datetime) -> None:
+    """Remember that the gateway was told of this bill."""
+    await connection.execute(_SQL["mark_told"], channel_id, day, now)

@@ -155,3 +155,26 @@ SELECT * FROM difference WHERE difference_id = $1
 UPDATE difference SET state = 'RESOLVED', resolved_by = $2, note = $3, resolved_at = $4
 WHERE difference_id = $1 AND state = 'OPEN'
 RETURNING *
+
+-- name: days_to_tell
+-- $1 channel, $2 the day that is closed. The latest first, so that the limit leaves out what is oldest.
+SELECT business_date FROM channel_day
+WHERE channel_id = $1 AND state IN ('FETCHED', 'EMPTY')
+    AND (business_date = $2 OR business_date < $2 AND told_at IS NULL)
+ORDER BY business_date DESC LIMIT $3
+
+-- name: unexplained_lines
+-- $1 channel, $2 day, $3 days of drift, $4 after this line, $5 limit. What the channel says succeeded and we have no item of.
+SELECT line.line_number, line.kind, line.out_ref, line.provider_ref, line.currency, line.amount_minor, line.fee_e4,
+       line.status, line.occurred_at
+FROM statement JOIN bill_line AS line USING (statement_id)
+WHERE statement.channel_id = $1 AND statement.business_date = $2 AND statement.state = 'FETCHED'
+    AND line.status = 'SUCCEEDED' AND line.line_number > $4
+    AND NOT EXISTS (
+        SELECT FROM item
+        WHERE item.channel_id = $1 AND item.bill_date BETWEEN $2 - $3::integer AND $2 + $3::integer
+            AND item.kind = line.kind AND item.out_ref = line.out_ref)
+ORDER BY line.line_number LIMIT $5
+
+-- name: mark_told
+UPDATE channel_day SET told_at = $3 WHERE channel_id = $1 AND business_date = $2

@@ -14,8 +14,11 @@ from services.clearing.usecases.matching import Matching
 from services.clearing.usecases.plans import Plans
 from services.clearing.usecases.ports import Bills, Feed, Ledger
 from services.clearing.usecases.reports import Reports
+from services.clearing.usecases.sagas import Sagas
 from services.clearing.usecases.settlement import Settlement
 from services.clearing.usecases.statements import Statements
+from services.clearing.usecases.sweeps import Sweeps
+from services.clearing.usecases.telling import Telling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,8 @@ class UseCases:
     statements: Statements
     matching: Matching
     settlement: Settlement
+    sagas: Sagas
+    sweeps: Sweeps
     reports: Reports
     closing: Closing
 
@@ -59,10 +64,11 @@ def assemble(ports: Ports, items: Items, encoders: Encoders, terms: Terms) -> Us
     statements = Statements(pool, ports.bills, clock, ids)
     matching = Matching(pool, events, clock, ids)
     reports = Reports(pool)
+    sagas = Sagas(pool=pool, ledger=ports.ledger, events=events, clock=clock, ids=ids)
     settlement = Settlement(
         pool=pool,
         ledger=ports.ledger,
-        events=events,
+        sagas=sagas,
         clock=clock,
         ids=ids,
         working_days=WorkingDays(makeup_weekends=terms.makeup_weekends),
@@ -76,6 +82,7 @@ def assemble(ports: Ports, items: Items, encoders: Encoders, terms: Terms) -> Us
         statements=statements,
         matching=matching,
         settlement=settlement,
+        telling=Telling(pool, ports.bills, clock),
         reports=reports,
         events=events,
         clock=clock,
@@ -86,6 +93,8 @@ def assemble(ports: Ports, items: Items, encoders: Encoders, terms: Terms) -> Us
         statements=statements,
         matching=matching,
         settlement=settlement,
+        sagas=sagas,
+        sweeps=Sweeps(pool=pool, sagas=sagas, clock=clock, ids=ids),
         reports=reports,
         closing=closing,
     )

@@ -1,6 +1,6 @@
 """Closing a business day: everything that is missing is done, what was done stays."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import date
 
@@ -8,7 +8,7 @@ from libs.clock import Clock
 from libs.db.pool import Pool
 from libs.errors import FiscError
 from libs.events import log as event_log
-from services.clearing.domain.model import ChannelDay, DayReport
+from services.clearing.domain.model import ChannelDay, DayReport, Told
 from services.clearing.store import items as item_store
 from services.clearing.store import reports as store
 from services.clearing.usecases.events import Events
@@ -18,6 +18,7 @@ from services.clearing.usecases.ports import Feed
 from services.clearing.usecases.reports import Reports
 from services.clearing.usecases.settlement import Booking, Settlement
 from services.clearing.usecases.statements import Statements
+from services.clearing.usecases.telling import Telling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class Closing:
         statements: Statements,
         matching: Matching,
         settlement: Settlement,
+        telling: Telling,
         reports: Reports,
         events: Events,
         clock: Clock,
@@ -52,6 +54,7 @@ class Closing:
         self._statements = statements
         self._matching = matching
         self._settlement = settlement
+        self._telling = telling
         self._reports = reports
         self._events = events
         self._clock = clock
@@ -72,19 +75,48 @@ class Closing:
         async with self._pool.acquire() as connection:
             await store.begin_closing(connection, day, self._clock.now())
             channel_ids = await item_store.channels_of_day(connection, day)
+        days = {day}
         for channel_id in channel_ids:
             channel_day = await self._statements.obtain(channel_id, day)
             yield Progress(text=_bill_text(channel_day), channel_id=channel_id)
             matched = await self._matching.match(channel_id, day)
             if matched is not None:
                 yield Progress(text=_match_text(matched), channel_id=channel_id)
-        async for progress in self._settle(day):
+            async for progress in self._tell(channel_id, day, days):
+                yield progress
+        async for progress in self._settle(day, days):
             yield progress
         report = await self._finish(day)
         yield Progress(text="closed" if report.closed else "still open", report=report)
 
-    async def _settle(self, day: date) -> AsyncIterator[Progress]:
-        written = await self._settlement.write_flow_vouchers(day)
+    async def finish_days(self) -> None:
+        """Tell of days whose last batch was booked after their close. Idempotent."""
+        async with self._pool.acquire() as connection:
+            days = await store.unfinished_days(connection)
+        for day in days:
+            await self._finish(day)
+
+    async def _tell(self, channel_id: str, day: date, days: set[date]) -> AsyncIterator[Progress]:
+        """Tell the gateway of lines without an item, and match again what that settled; adds to `days` what it touched."""
+        for each in await self._telling.days_to_tell(channel_id, day):
+            try:
+                told = await self._telling.tell(channel_id, each)
+            except FiscError as error:
+                text = f"gateway not told of the bill of {each} ({error.reason}); next time"
+                yield Progress(text=text, channel_id=channel_id)
+                return
+            yield Progress(text=_told_text(each, told), channel_id=channel_id)
+            if told.settled_count:
+                await self._feed.catch_up()
+                days.add(each)
+                matched = await self._matching.match(channel_id, each)
+                if matched is not None:
+                    yield Progress(text=_match_text(matched), channel_id=channel_id)
+
+    async def _settle(self, day: date, days: Collection[date]) -> AsyncIterator[Progress]:
+        written = 0
+        for each in sorted(days):
+            written += await self._settlement.write_flow_vouchers(each)
         yield Progress(text=f"{written} vouchers of collections, refunds and payouts")
         made = await self._settlement.make_batches(day)
         yield Progress(text=f"{len(made)} settlement batches made")
@@ -92,8 +124,7 @@ class Closing:
         yield Progress(text=_booking_text("settlement batches", batches))
         fees = await self._settlement.book_channel_fees()
         yield Progress(text=_booking_text("channel fees", fees))
-        for other in sorted((batches.days | fees.days) - {day}):
-            await self._finish(other)
+        await self.finish_days()
 
     async def _finish(self, day: date) -> DayReport:
         report = await self._reports.day_report(day)
@@ -118,6 +149,14 @@ def _match_text(matched: Matched) -> str:
     )
 
 
+def _told_text(day: date, told: Told) -> str:
+    return (
+        f"gateway told of {told.lines_count} lines of {day} without an item: {told.settled_count} orders"
+        f" settled, {told.absent_count} settled by absence, {told.unknown_count} not ours"
+    )
+
+
 def _booking_text(what: str, booking: Booking) -> str:
     refused = f"; refused: {', '.join(booking.refused)}" if booking.refused else ""
-    return f"{booking.booked_count} {what} booked{refused}"
+    unanswered = f"; no answer: {', '.join(booking.unanswered)}" if booking.unanswered else ""
+    return f"{booking.booked_count} {what} booked{refused}{unanswered}"

@@ -7,11 +7,14 @@ from typing import Final
 
 from libs.events.log import NewEvent
 from libs.ids import IdSource
+from libs.saga.flow import Step
 from services.clearing.domain.model import Batch, DayReport, Difference, DifferenceState
+from services.clearing.domain.sweeping import Sweep
 
 BATCH_TYPE: Final = "fisc.clearing.v1.Batch"
 DIFFERENCE_TYPE: Final = "fisc.clearing.v1.Difference"
 DAY_TYPE: Final = "fisc.clearing.v1.DayReport"
+SWEEP_TYPE: Final = "fisc.clearing.v1.Sweep"
 _DIFFERENCE_EVENTS: Final = {
     DifferenceState.OPEN: "difference.opened",
     DifferenceState.RESOLVED: "difference.resolved",
@@ -25,6 +28,7 @@ class Encoders:
     batch: Callable[[Batch], bytes]
     difference: Callable[[Difference], bytes]
     day: Callable[[DayReport], bytes]
+    sweep: Callable[[Sweep], bytes]
 
 
 class Events:
@@ -35,17 +39,37 @@ class Events:
         self._ids = ids
         self._encoders = encoders
 
-    def batch_settled(self, batch: Batch, now: datetime) -> NewEvent:
-        """A batch was booked."""
-        return NewEvent(
-            event_id=self._ids.new("evt"),
-            type="batch.settled",
-            merchant_id=batch.merchant_id,
-            subject_id=batch.batch_id,
-            occurred_at=now,
-            payload=self._encoders.batch(batch),
-            payload_type=BATCH_TYPE,
-        )
+    def of_batch(self, step: Step[Batch, None]) -> list[NewEvent]:
+        """What a batch's step tells."""
+        batch = step.subject
+        return [
+            NewEvent(
+                event_id=self._ids.new("evt"),
+                type=event,
+                merchant_id=batch.merchant_id,
+                subject_id=batch.batch_id,
+                occurred_at=batch.updated_at,
+                payload=self._encoders.batch(batch),
+                payload_type=BATCH_TYPE,
+            )
+            for event in step.events
+        ]
+
+    def of_sweep(self, step: Step[Sweep, None]) -> list[NewEvent]:
+        """What a sweep's step tells."""
+        sweep = step.subject
+        return [
+            NewEvent(
+                event_id=self._ids.new("evt"),
+                type=event,
+                merchant_id="",
+                subject_id=sweep.sweep_id,
+                occurred_at=sweep.updated_at,
+                payload=self._encoders.sweep(sweep),
+                payload_type=SWEEP_TYPE,
+            )
+            for event in step.events
+        ]
 
     def difference(self, difference: Difference, now: datetime) -> NewEvent:
         """A difference came to the state it is in."""

@@ -68,7 +68,9 @@ class Items:
         if unknown:
             raise ChannelsUnknown(unknown)
         plans = await store.plans_of(connection, {fact.merchant_id for fact in fresh})
-        refunded = {fact.payment_id for fact in fresh if fact.kind is ItemKind.REFUND}
+        refunded = {
+            fact.payment_id for fact in fresh if fact.kind is ItemKind.REFUND and fact.settles
+        }
         paid = await store.paid_fees(connection, refunded)
         items = self._items(fresh, channels, plans, paid)
         await store.insert_items(connection, items)
@@ -95,24 +97,38 @@ class Items:
             day = _business_date(fact, channels.get(fact.channel_id))
             plan = fees.plan_on(plans, fact.merchant_id, day, self._default_plan)
             fee_minor = _fee(fact, plan, paid)
-            if fact.kind is ItemKind.PAYMENT:
-                paid[fact.subject_id] = PaidFee(
-                    amount_minor=fact.amount_minor,
-                    fee_minor=fee_minor,
-                    fee_refundable=plan.fee_refundable,
-                )
-            elif fact.kind is ItemKind.REFUND and fact.payment_id in paid:
-                paid[fact.payment_id] = paid[fact.payment_id].refunded(fact.amount_minor)
+            if fact.settles:
+                _note(fact, plan, fee_minor, paid)
             items.append(_item(fact, day, plan, fee_minor))
         return items
 
 
+def _note(fact: Succeeded, plan: FeePlan, fee_minor: int, paid: dict[str, PaidFee]) -> None:
+    """What later refunds among the same facts must know of this one."""
+    known = paid.get(fact.payment_id)
+    if fact.kind is ItemKind.PAYMENT and known is not None:
+        paid[fact.payment_id] = known.captured(fact.amount_minor, fee_minor)
+    elif fact.kind is ItemKind.PAYMENT:
+        paid[fact.payment_id] = PaidFee(
+            amount_minor=fact.amount_minor,
+            fee_minor=fee_minor,
+            fee_refundable=plan.fee_refundable,
+        )
+    elif fact.kind is ItemKind.REFUND and known is not None:
+        paid[fact.payment_id] = known.refunded(fact.amount_minor)
+
+
 def _fee(fact: Succeeded, plan: FeePlan, paid: Mapping[str, PaidFee]) -> int:
     match fact.kind:
+        case _ if not fact.settles:
+            return 0
         case ItemKind.PAYMENT:
             return fees.payment_fee(plan, fact.amount_minor)
         case ItemKind.PAYOUT:
             return plan.payout_fixed_minor
+        case ItemKind.PAYOUT_RETURN:
+            # The payout was carried out; its fee stays paid.
+            return 0
         case ItemKind.REFUND:
             payment = paid.get(fact.payment_id)
             if payment is None:
@@ -148,4 +164,5 @@ def _item(fact: Succeeded, day: date, plan: FeePlan, fee_minor: int) -> Item:
         plan_ref=plan.plan_id,
         business_date=day,
         occurred_at=fact.succeeded_at,
+        settles=fact.settles,
     )

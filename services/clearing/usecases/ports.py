@@ -4,8 +4,10 @@ from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Protocol
 
-from services.clearing.domain.model import BillFile, Channel
+from services.clearing.domain.bills.model import BillLine
+from services.clearing.domain.model import BillFile, Channel, Told
 from services.clearing.domain.settlement import Booked, Transfer
+from services.clearing.domain.sweeping import HoldAnswer, Standing, Sweep
 
 
 class Bills(Protocol):
@@ -13,6 +15,12 @@ class Bills(Protocol):
 
     async def fetch(self, channel_id: str, day: date) -> BillFile:
         """Return the raw bill. Raises FiscError; reason BILL_NOT_READY when it is too early."""
+        ...
+
+    async def settle(
+        self, channel_id: str, day: date, lines: Sequence[BillLine], *, is_complete: bool
+    ) -> Told:
+        """Tell of succeeded lines without an item; complete in the last call. Raises FiscError."""
         ...
 
 
@@ -25,6 +33,22 @@ class Ledger(Protocol):
 
     async def post(self, transfers: Sequence[Transfer]) -> list[Booked]:
         """Book, each transfer once by its id. Raises FiscError when nobody knows what was booked."""
+        ...
+
+    async def standing(self, account_id: str) -> Standing | None:
+        """Return how an account stands, None if there is none such. Raises FiscError."""
+        ...
+
+    async def place_hold(self, sweep: Sweep) -> HoldAnswer:
+        """Set the sweep's amount aside, once by its id. Raises FiscError when nobody knows."""
+        ...
+
+    async def capture_hold(self, sweep: Sweep) -> HoldAnswer:
+        """Move all that the sweep has set aside, once. Raises FiscError when nobody knows."""
+        ...
+
+    async def void_hold(self, sweep: Sweep) -> HoldAnswer:
+        """Release the sweep's hold, or bar it from being placed. Raises FiscError when nobody knows."""
         ...
 
 

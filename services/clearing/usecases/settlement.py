@@ -1,41 +1,52 @@
 """Settlement batches: made of agreed items, booked in the ledger once, with their vouchers."""
 
+import asyncio
+import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from libs import log
 from libs.clock import Clock
 from libs.db.pool import Connection, Pool
-from libs.events import log as event_log
 from libs.ids import IdSource
 from libs.paging import Page, PageRequest
-from services.clearing.domain import fees, settlement, vouchers
+from libs.saga import flow
+from services.clearing.domain import errors, fees, settlement, settling, vouchers
 from services.clearing.domain.days import WorkingDays
-from services.clearing.domain.model import Batch, ChannelFee, FeePlan
+from services.clearing.domain.model import Batch, BatchState, ChannelFee, FeePlan
 from services.clearing.domain.settlement import Booked
 from services.clearing.domain.vouchers import Draft, Voucher
 from services.clearing.store import items as item_store
+from services.clearing.store import sagas as saga_store
 from services.clearing.store import settlement as store
-from services.clearing.usecases.events import Events
 from services.clearing.usecases.ports import Ledger
+from services.clearing.usecases.sagas import Sagas
 
-# Each batch is a chain of at most two transfers; a call takes 1024.
-BATCHES_PER_CALL_MAX: Final = 256
-SETTLEMENT_ZONE: Final = ZoneInfo("Asia/Shanghai")
+# Driven at the same time by one close, so that they share calls and commits.
+BATCHES_AT_ONCE_MAX: Final = 256
+FEES_PER_CALL_MAX: Final = 256
 
 _log = log.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booking:
-    """What a round of booking came to. `days` are the business days that something was booked for."""
+    """What a round of booking came to: how much was booked, what was refused, what has no answer yet."""
 
     booked_count: int = 0
     refused: Sequence[str] = ()
-    days: frozenset[date] = frozenset()
+    unanswered: Sequence[str] = ()
+
+    def __add__(self, more: "Booking") -> "Booking":
+        """Both together."""
+        return Booking(
+            booked_count=self.booked_count + more.booked_count,
+            refused=(*self.refused, *more.refused),
+            unanswered=(*self.unanswered, *more.unanswered),
+        )
 
 
 class Settlement:
@@ -46,7 +57,7 @@ class Settlement:
         *,
         pool: Pool,
         ledger: Ledger,
-        events: Events,
+        sagas: Sagas,
         clock: Clock,
         ids: IdSource,
         working_days: WorkingDays,
@@ -56,7 +67,8 @@ class Settlement:
         """`settle_on_close` books batches when they are made; else not before their day."""
         self._pool = pool
         self._ledger = ledger
-        self._events = events
+        self._flow = sagas.batches
+        self._drives = sagas.drives
         self._clock = clock
         self._ids = ids
         self._working_days = working_days
@@ -80,39 +92,63 @@ class Settlement:
                 settle_date = self._working_days.settle_date(
                     group.business_date, plan.settle_delay_days
                 )
+                now = self._clock.now()
                 batch = await store.make_batch(
                     connection,
                     self._ids.new("set"),
                     group,
                     settle_date=settle_date,
-                    now=self._clock.now(),
+                    due_at=settling.due_at(settle_date, now, at_once=self._settle_on_close),
+                    now=now,
                 )
                 if batch is not None:
                     made.append(batch)
         return made
 
     async def book_batches(self) -> Booking:
-        """Book every computed batch that is due. Idempotent: the ledger knows the transfers' ids.
+        """Have every batch booked that is due, on its way, or was refused before.
 
-        Raises FiscError when the ledger cannot be asked; what was booked by then stays.
+        Sweepers may be at the same ones: the ledger books each transfer once, and only one of them writes
+        what came of it. What breaks here is left to them.
         """
-        due_on = None if self._settle_on_close else self._today()
+        async with self._pool.acquire() as connection:
+            batch_ids = await saga_store.bookable_batches(
+                connection, due_only=not self._settle_on_close, now=self._clock.now()
+            )
         booking = Booking()
-        after = ""
-        while True:
-            async with self._pool.acquire() as connection:
-                batches = await store.computed_batches(
-                    connection, due_on=due_on, after=after, limit=BATCHES_PER_CALL_MAX
-                )
-            if not batches:
-                return booking
-            booking = _add(booking, await self._book(batches))
-            after = batches[-1].batch_id
+        for start in range(0, len(batch_ids), BATCHES_AT_ONCE_MAX):
+            booking += await self._book(batch_ids[start : start + BATCHES_AT_ONCE_MAX])
+        return booking
+
+    async def decide(
+        self, request_id: str, batch_id: str, to_state: BatchState, *, actor: str, note: str
+    ) -> Batch:
+        """A person's word: have it booked again (POSTING), or cancel it (CANCELED). Idempotent.
+
+        Raises BatchNotFound, BatchNotManual, RequestIdReused.
+        """
+        text = repr(("DecideBatch", batch_id, to_state, actor, note))
+        fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        async with self._pool.acquire() as connection, connection.transaction():
+            made = await item_store.claim_request(
+                connection, request_id, fingerprint, batch_id, self._clock.now()
+            )
+        decision = settling.Decided(to_state=to_state, actor=actor, note=note)
+        if made is None or to_state is BatchState.CANCELED:
+            step = await self._flow.driver.note(batch_id, decision)
+            if step is not None:
+                task = self._drives.start(self._flow.driver.drive(step))
+                await self._drives.wait(task)
+        async with self._pool.acquire() as connection:
+            found = await store.get_batches(connection, [batch_id])
+        if not found:
+            raise errors.BatchNotFound(field="batch_id")
+        return found[0]
 
     async def book_channel_fees(self) -> Booking:
         """Book what channels took, of every day it is not booked for. Raises FiscError."""
         async with self._pool.acquire() as connection:
-            found = await store.computed_fees(connection, BATCHES_PER_CALL_MAX)
+            found = await store.computed_fees(connection, FEES_PER_CALL_MAX)
         if not found:
             return Booking()
         await self._ledger.open_platform_accounts({fee.currency for fee in found})
@@ -126,14 +162,13 @@ class Settlement:
         return Booking(
             booked_count=len(booked),
             refused=_refusals(results),
-            days=frozenset(fee.business_date for fee in booked),
         )
 
     async def write_flow_vouchers(self, day: date) -> int:
         """Write vouchers for what each channel collected, gave back and paid out; how many."""
         async with self._pool.acquire() as connection:
             flows = await store.unvouchered_flows(connection, day)
-            for channel_id, kind, currency in flows:
+            for channel_id, kind, currency, settles in flows:
                 async with connection.transaction():
                     now = self._clock.now()
                     voucher_id = self._ids.new("vou")
@@ -144,6 +179,7 @@ class Settlement:
                         channel_id=channel_id,
                         kind=kind,
                         currency=currency,
+                        settles=settles,
                     )
                     number = 1 + await store.count_vouchers_of(connection, flow.source)
                     draft = vouchers.flow_voucher(flow, number=number)
@@ -168,24 +204,22 @@ class Settlement:
             )
         return page.page(found, lambda voucher: voucher.voucher_id)
 
-    async def _book(self, batches: Sequence[Batch]) -> Booking:
-        await self._ledger.open_platform_accounts({batch.currency for batch in batches})
-        chains = {batch.batch_id: settlement.batch_transfers(batch) for batch in batches}
-        results = await self._post([each for chain in chains.values() for each in chain])
-        booked = [key for key, chain in chains.items() if settlement.is_booked(chain, results)]
-        now = self._clock.now()
-        async with self._pool.acquire() as connection, connection.transaction():
-            settled = await store.settle_batches(connection, booked, now)
-            await event_log.append(
-                connection, [self._events.batch_settled(batch, now) for batch in settled]
-            )
-            for batch in settled:
-                draft = vouchers.batch_voucher(batch)
-                await self._write_voucher(connection, self._ids.new("vou"), draft, now)
+    async def _book(self, batch_ids: Sequence[str]) -> Booking:
+        await asyncio.wait(
+            [
+                self._drives.start(self._flow.driver.tell(batch_id, flow.Due()))
+                for batch_id in batch_ids
+            ]
+        )
+        async with self._pool.acquire() as connection:
+            batches = await store.get_batches(connection, batch_ids)
+        by_state: dict[BatchState, list[str]] = defaultdict(list)
+        for batch in batches:
+            by_state[batch.state].append(f"{batch.batch_id} {batch.reason}".strip())
         return Booking(
-            booked_count=len(settled),
-            refused=_refusals(results),
-            days=frozenset(batch.business_date for batch in settled),
+            booked_count=len(by_state[BatchState.SETTLED]),
+            refused=(*by_state[BatchState.REFUSED], *by_state[BatchState.MANUAL]),
+            unanswered=(*by_state[BatchState.COMPUTED], *by_state[BatchState.POSTING]),
         )
 
     async def _mark_fee(self, fee: ChannelFee) -> None:
@@ -209,18 +243,6 @@ class Settlement:
             if not result.booked:
                 _log.warning("ledger refused", transfer_id=result.transfer_id, reason=result.reason)
         return results
-
-    def _today(self) -> date:
-        return self._clock.now().astimezone(SETTLEMENT_ZONE).date()
-
-
-def _add(total: Booking, more: Booking) -> Booking:
-    return replace(
-        total,
-        booked_count=total.booked_count + more.booked_count,
-        refused=(*total.refused, *more.refused),
-        days=total.days | more.days,
-    )
 
 
 def _refusals(results: dict[str, Booked]) -> list[str]:

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import grpc
@@ -17,14 +18,14 @@ from libs.db.pool import Pool, open_pool
 from libs.events.log import EVENT_LOG_SQL
 from libs.ids import SortableIds
 from libs.rpc import client, server
-from services.account.handlers.servicer import AccountServicer
 from services.account.store import Store
 from services.account.usecases.chart import Chart
 from services.account.usecases.posting import Posting
-from services.clearing.__main__ import compose
+from services.clearing.__main__ import Clearing, compose
 from services.clearing.config import Settings
 from services.router.handlers import RouterServicer
 from services.router.usecases import Router
+from tests.integration.clearing.ledger import LossyLedger
 from tests.integration.clearing.support import FakeOperations, GuardedFeed, House
 
 Fresh = Callable[[str], Awaitable[str]]
@@ -60,7 +61,8 @@ async def house(
         posting = await stack.enter_async_context(
             Posting(ledger, clock, booking_zone=ZoneInfo("Asia/Shanghai"))
         )
-        account = await serving(AccountServicer(Chart(ledger, clock), posting).register)
+        account_servicer = LossyLedger(Chart(ledger, clock), posting)
+        account = await serving(account_servicer.register)
 
         settings = Settings(
             grpc_port=0,
@@ -73,7 +75,12 @@ async def house(
         )
         pool = await pool_of(settings.database_url)
         ids = SortableIds(clock, secrets.SystemRandom())
-        clearing = await compose(settings, pool, clock, ids, stack)
+
+        async def replica(**changes: Any) -> Clearing:
+            chosen = settings.model_copy(update=changes)
+            return await compose(chosen, pool, clock, ids, stack)
+
+        clearing = await replica()
         target = await serving(clearing.servicer.register, clearing.feed.register)
 
         async def stub_channel(peer_target: str, peer: str) -> grpc.aio.Channel:
@@ -87,6 +94,8 @@ async def house(
             gateway_pool=gateway_pool,
             pool=pool,
             clearing=clearing,
+            replica=replica,
+            ledger=account_servicer,
         )
         for channel_id in ("sim-a", "sim-b"):
             await built.add_channel(channel_id)

@@ -2,42 +2,37 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import pytest
 
 from fisc.account.v1 import account_pb2, account_pb2_grpc
 from fisc.clearing.v1 import clearing_pb2 as pb
 from fisc.clearing.v1 import clearing_pb2_grpc
-from fisc.common.v1 import events_pb2, method_pb2, money_pb2
-from fisc.gateway.v1 import events_pb2 as gateway_events
-from fisc.gateway.v1 import operations_pb2, operations_pb2_grpc, payment_pb2
+from fisc.common.v1 import events_pb2, method_pb2
+from fisc.gateway.v1 import operations_pb2, operations_pb2_grpc
 from fisc.router.v1 import router_pb2, router_pb2_grpc
 from libs.db.pool import Pool
 from libs.errors import ErrorKind, RemoteError
 from libs.events import feed
-from libs.events import log as event_log
-from libs.rpc.convert import to_timestamp
+from libs.rpc import status
 from services.clearing.__main__ import Clearing
-from tests.integration.calls import TIMEOUT_S, Caller
+from tests.integration.calls import TIMEOUT_S
+from tests.integration.clearing.facts import DAY, Facts, cny
+from tests.integration.clearing.ledger import LossyLedger
 
-DAY = "2026-03-02"
-NOON = datetime(2026, 3, 2, 4, tzinfo=UTC)
 HEADER = "order_no,refund_no,payout_no,kind,amount,currency,fee,status,provider_no,time"
-
-
-def cny(amount_minor: int) -> money_pb2.Money:
-    return money_pb2.Money(currency="CNY", amount_minor=amount_minor)
+PLACES = {"PAY": 0, "REFUND": 1, "PAYOUT": 2, "PAYOUT_RETURN": 2}
 
 
 def simpay(*rows: tuple[str, str, int, int]) -> bytes:
     """A day file of (kind, our reference, amount, fee)."""
     lines = [HEADER]
     for kind, out_ref, amount, fee in rows:
-        place = ("PAY", "REFUND", "PAYOUT").index(kind)
+        place = PLACES[kind]
         numbers = ["", "", ""]
         numbers[place] = out_ref
         lines.append(
@@ -76,6 +71,10 @@ class FakeOperations(operations_pb2_grpc.OperationsServiceServicer):
         self.bills: dict[str, tuple[str, bytes]] = {}
         self.empty: set[str] = set()
         self.asked: list[str] = []
+        self.told: list[operations_pb2.SettleByBillRequest] = []
+        self.is_away = False
+        self.on_told: Callable[[str], Awaitable[bool]] = _settles_nothing
+        """What a line's reference does; whether it settled an order."""
 
     def register(self, server: grpc.aio.Server) -> None:
         operations_pb2_grpc.add_OperationsServiceServicer_to_server(self, server)
@@ -98,23 +97,38 @@ class FakeOperations(operations_pb2_grpc.OperationsServiceServicer):
         for start in range(0, len(content), 100):
             yield operations_pb2.FetchBillResponse(chunk=content[start : start + 100])
 
+    async def SettleByBill(  # noqa: N802 -- named by the contract
+        self, request: operations_pb2.SettleByBillRequest, context: Any
+    ) -> operations_pb2.SettleByBillResponse:
+        _authorize(context, self._token)
+        if self.is_away:
+            raise RemoteError("away", kind=ErrorKind.UNAVAILABLE, reason="UNAVAILABLE")
+        self.told.append(request)
+        settled = [await self.on_told(line.out_ref) for line in request.lines]
+        return operations_pb2.SettleByBillResponse(
+            settled_count=settled.count(True), unknown_count=settled.count(False)
+        )
+
+
+async def _settles_nothing(_out_ref: str) -> bool:
+    return False
+
 
 @dataclass(kw_only=True)
-class House(Caller):
+class House(Facts):
     """A running clearing with its neighbours."""
 
     stub: "clearing_pb2_grpc.ClearingServiceAsyncStub"
     account: "account_pb2_grpc.AccountServiceAsyncStub"
     router: "router_pb2_grpc.RouterServiceAsyncStub"
     operations: FakeOperations
-    gateway_pool: Pool
     pool: Pool
     clearing: Clearing
-    _number: int = field(default=0)
-
-    def number(self) -> int:
-        self._number += 1
-        return self._number
+    replica: Callable[..., Awaitable[Clearing]]
+    """Another one over the same database; settings may differ."""
+    ledger: LossyLedger
+    progress: Sequence[str] = ()
+    """What the last close said."""
 
     async def add_channel(self, channel_id: str, *, cut_off: str = "00:00") -> None:
         """A channel that the router knows, with its receivable account."""
@@ -167,85 +181,6 @@ class House(Caller):
         request = pb.UpsertFeePlanRequest(request_id=f"plan-{self.number()}", fee_plan=plan)
         return (await self.call(self.stub.UpsertFeePlan, request)).fee_plan
 
-    async def paid(
-        self,
-        payment_id: str,
-        amount_minor: int,
-        *,
-        channel_id: str = "sim-a",
-        merchant_id: str = "mer_1",
-        at: datetime = NOON,
-    ) -> None:
-        """The gateway tells of a succeeded payment, after a decline elsewhere."""
-        payload = gateway_events.PaymentEvent(
-            payment=payment_pb2.Payment(
-                payment_id=payment_id,
-                merchant_id=merchant_id,
-                amount=cny(amount_minor),
-                channel_id=channel_id,
-                succeeded_at=to_timestamp(at),
-            ),
-            attempts=[
-                _attempt(f"{payment_id}-1", "sim-z", "DECLINED"),
-                _attempt(payment_id, channel_id, "SUCCEEDED"),
-            ],
-        )
-        await self.tell("payment.succeeded", merchant_id, payment_id, payload)
-
-    async def refunded(
-        self,
-        refund_id: str,
-        payment_id: str,
-        amount_minor: int,
-        *,
-        channel_id: str = "sim-a",
-        merchant_id: str = "mer_1",
-        at: datetime = NOON,
-    ) -> None:
-        """The gateway tells of a succeeded refund."""
-        payload = gateway_events.RefundEvent(
-            refund=payment_pb2.Refund(
-                refund_id=refund_id,
-                payment_id=payment_id,
-                merchant_id=merchant_id,
-                amount=cny(amount_minor),
-                channel_id=channel_id,
-                succeeded_at=to_timestamp(at),
-            ),
-            attempt=_attempt(refund_id, channel_id, "SUCCEEDED"),
-        )
-        await self.tell("refund.succeeded", merchant_id, refund_id, payload)
-
-    async def paid_out(
-        self, payout_id: str, amount_minor: int, *, channel_id: str = "sim-a"
-    ) -> None:
-        """The gateway tells of a succeeded payout."""
-        payload = gateway_events.PayoutEvent(
-            payout=payment_pb2.Payout(
-                payout_id=payout_id,
-                merchant_id="mer_1",
-                amount=cny(amount_minor),
-                channel_id=channel_id,
-                succeeded_at=to_timestamp(NOON),
-            ),
-            attempts=[_attempt(payout_id, channel_id, "SUCCEEDED")],
-        )
-        await self.tell("payout.succeeded", "mer_1", payout_id, payload)
-
-    async def tell(self, kind: str, merchant_id: str, subject_id: str, payload: Any) -> None:
-        """Append to the gateway's event log."""
-        event = event_log.NewEvent(
-            event_id=f"evt_{self.number()}",
-            type=kind,
-            merchant_id=merchant_id,
-            subject_id=subject_id,
-            occurred_at=NOON,
-            payload=payload.SerializeToString(),
-            payload_type=payload.DESCRIPTOR.full_name,
-        )
-        async with self.gateway_pool.acquire() as connection, connection.transaction():
-            await event_log.append(connection, [event])
-
     def bill(self, channel_id: str, content: bytes, *, day: str = DAY) -> None:
         """Lay down what the channel will hand out."""
         self.operations.bills[f"{channel_id}/{day}"] = ("simpay", content)
@@ -254,14 +189,23 @@ class House(Caller):
         """Close the day; the report, which must come last and once."""
         request = pb.CloseDayRequest(request_id=f"close-{self.number()}", business_date=day)
         responses = [each async for each in self.stub.CloseDay(request, timeout=TIMEOUT_S)]
+        self.progress = [each.progress for each in responses]
         assert all(response.progress for response in responses)
         assert [response.HasField("report") for response in responses].count(True) == 1
         return responses[-1].report
 
+    async def close_fails(self) -> str:
+        """Close the day; the reason for which that must fail."""
+        request = pb.CloseDayRequest(request_id=f"close-{self.number()}", business_date=DAY)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            [each async for each in self.stub.CloseDay(request, timeout=TIMEOUT_S)]
+        return status.from_rpc_error(caught.value).reason
+
     @contextlib.asynccontextmanager
-    async def in_background(self) -> AsyncIterator[None]:
+    async def in_background(self, clearing: Clearing | None = None) -> AsyncIterator[None]:
         """Run clearing's background loops inside the block."""
-        tasks = [asyncio.ensure_future(loop()) for loop in self.clearing.background]
+        loops = (clearing or self.clearing).background
+        tasks = [asyncio.ensure_future(loop()) for loop in loops]
         try:
             yield
         finally:
@@ -309,10 +253,47 @@ class House(Caller):
         )
         return (await self.call(self.stub.ResolveDifference, request)).difference
 
+    async def decide(self, batch_id: str, decision: Any) -> pb.Batch:
+        """A person's word about a batch."""
+        request = self._decision(batch_id, decision)
+        return (await self.call(self.stub.DecideBatch, request)).batch
+
+    async def decision_refused(self, batch_id: str, decision: Any) -> RemoteError:
+        """The error of a person's word about a batch."""
+        return await self.refusal(self.stub.DecideBatch, self._decision(batch_id, decision))
+
+    def _decision(self, batch_id: str, decision: Any) -> pb.DecideBatchRequest:
+        return pb.DecideBatchRequest(
+            request_id=f"decide-{self.number()}",
+            batch_id=batch_id,
+            decision=decision,
+            actor="ops",
+            note="said so",
+        )
+
     async def posted(self, account_id: str) -> int:
         """What the ledger has booked on an account, on its normal side."""
         request = account_pb2.GetAccountRequest(account_id=account_id)
         return (await self.call(self.account.GetAccount, request)).balance.posted_minor
+
+    async def balance(self, account_id: str) -> tuple[int, int]:
+        """What is booked on an account, and how much of it is set aside."""
+        request = account_pb2.GetAccountRequest(account_id=account_id)
+        balance = (await self.call(self.account.GetAccount, request)).balance
+        return balance.posted_minor, balance.held_minor
+
+    async def give(self, account_id: str, amount_minor: int) -> None:
+        """Book money onto an account, out of what a channel owes."""
+        transfer = account_pb2.Transfer(
+            transfer_id=f"give-{self.number()}",
+            debit_account_id="channel/sim-a/receivable/CNY",
+            credit_account_id=account_id,
+            amount=cny(amount_minor),
+        )
+        request = account_pb2.PostTransfersRequest(
+            request_id=transfer.transfer_id, transfers=[transfer]
+        )
+        await self.call(self.account.PostTransfers, request)
 
     async def ledger_imbalance(self) -> int:
         answer = await self.call(self.account.GetTrialBalance, account_pb2.GetTrialBalanceRequest())
@@ -322,14 +303,3 @@ class House(Caller):
         """What clearing has told so far."""
         rows = await self.pool.fetch("SELECT type, subject_id FROM event_log ORDER BY seq")
         return [(row["type"], row["subject_id"]) for row in rows]
-
-
-def _attempt(subject_id: str, channel_id: str, state: str) -> gateway_events.AttemptRecord:
-    return gateway_events.AttemptRecord(
-        attempt_id=f"att-{subject_id}",
-        subject_id=subject_id,
-        channel_id=channel_id,
-        out_ref=f"o-{subject_id}",
-        provider_ref=f"p-{subject_id}",
-        state=state,
-    )

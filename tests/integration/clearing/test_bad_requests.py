@@ -5,7 +5,8 @@ import pytest
 
 from fisc.clearing.v1 import clearing_pb2 as pb
 from libs.rpc.status import from_rpc_error
-from tests.integration.clearing.support import DAY, House
+from tests.integration.clearing.facts import DAY
+from tests.integration.clearing.support import House
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from tests.integration.clearing.days import (
     assert_vouchers_balance,
     good_day,
 )
-from tests.integration.clearing.support import DAY, House
+from tests.integration.clearing.facts import DAY
+from tests.integration.clearing.support import House
 
 
 async def test_a_bill_that_is_not_ready_is_picked_up_next_time(house: House) -> None:

@@ -12,7 +12,8 @@ from tests.integration.clearing.days import (
     assert_vouchers_balance,
     good_day,
 )
-from tests.integration.clearing.support import DAY, NOON, House, simpay
+from tests.integration.clearing.facts import DAY, NOON
+from tests.integration.clearing.support import House, simpay
 
 OPEN = pb.Difference.STATE_OPEN
 RESOLVED = pb.Difference.STATE_RESOLVED
@@ -218,7 +219,8 @@ async def test_a_batch_that_the_ledger_refuses_waits_and_is_booked_later(house: 
     report = await house.close()
 
     (batch,) = report.batches
-    assert (batch.state, report.closed) == (pb.Batch.STATE_COMPUTED, False)
+    assert (batch.state, report.closed) == (pb.Batch.STATE_REFUSED, False)
+    assert batch.reason == "INSUFFICIENT_FUNDS"
     next_day = datetime(2026, 3, 3, 4, tzinfo=UTC)
     await house.paid("pay_1", 10_000, at=next_day)
     house.operations.empty.add("sim-b/2026-03-03")

@@ -14,10 +14,14 @@ _COLUMNS = (
     "order_no", "refund_no", "payout_no", "kind", "amount", "currency", "fee", "status",
     "provider_no", "time",
 )  # fmt: skip
+# Files written before there were captures have no such column.
+_OPTIONAL_COLUMNS = ("capture_no",)
 _KINDS = {
     "PAY": (ItemKind.PAYMENT, "order_no"),
+    "CAPTURE": (ItemKind.PAYMENT, "capture_no"),
     "REFUND": (ItemKind.REFUND, "refund_no"),
     "PAYOUT": (ItemKind.PAYOUT, "payout_no"),
+    "PAYOUT_RETURN": (ItemKind.PAYOUT_RETURN, "payout_no"),
 }
 
 
@@ -29,6 +33,7 @@ def parse(content: bytes) -> Bill:
     if total[0] != TOTAL_MARK or len(total) != _TOTAL_CELLS:
         raise BillRejected(BillReason.TRUNCATED, "has no #total line", line_number=len(lines))
     missing = [name for name in _COLUMNS if header.count(name) != 1]
+    missing += [name for name in _OPTIONAL_COLUMNS if header.count(name) > 1]
     if missing:
         raise model.header_invalid(1, f"wants each of these once: {', '.join(missing)}")
     parsed = [_line(number, header, text) for number, text in enumerate(lines[1:-1], start=2)]
@@ -54,7 +59,7 @@ def _line(number: int, header: list[str], text: str) -> BillLine:
         BillLine(
             line_number=number,
             kind=kind,
-            out_ref=row[reference],
+            out_ref=row.get(reference, ""),
             provider_ref=row["provider_no"],
             currency=row["currency"],
             amount_minor=_whole(number, row, "amount"),

@@ -6,11 +6,12 @@ from datetime import date, datetime
 import pytest
 
 from services.clearing.domain import bills
+from services.clearing.domain.bills.model import LineStatus
 from services.clearing.domain.model import ItemKind
 from services.sandbox import bills as sandbox_bills
 from services.sandbox import records
 from services.sandbox.clock import SHANGHAI
-from services.sandbox.records import Account, Order, Profile, Refund
+from services.sandbox.records import Account, Capture, Order, Payout, Profile, Refund
 
 DAY = date(2026, 11, 12)
 PAID_AT = datetime(2026, 11, 12, 17, 7, 11, tzinfo=SHANGHAI)
@@ -61,6 +62,39 @@ REFUND = Refund(
     created_at=PAID_AT,
     finished_at=PAID_AT,
 )
+CAPTURE = Capture(
+    account_id=ACCOUNT.account_id,
+    out_ref="c1",
+    order_ref="o2",
+    status=records.SUCCEEDED,
+    amount=400,
+    currency="CNY",
+    is_final=True,
+    notify_url="",
+    provider_ref="C1",
+    code="",
+    fee=4,
+    settle_at_ms=None,
+    created_at=PAID_AT,
+    finished_at=PAID_AT,
+)
+PAYOUT = Payout(
+    account_id=ACCOUNT.account_id,
+    out_ref="u1",
+    status=records.RETURNED,
+    amount=700,
+    currency="CNY",
+    payee_account="6222",
+    payee_name="",
+    description="",
+    provider_ref="P1",
+    code="ACCOUNT_CLOSED",
+    fee=5,
+    settle_at_ms=None,
+    created_at=PAID_AT,
+    finished_at=PAID_AT,
+    returned_at=PAID_AT.replace(hour=18),
+)
 
 
 @pytest.mark.parametrize("day", [DAY, date(2026, 11, 11)])
@@ -86,3 +120,15 @@ def test_simpays() -> None:
         "r1",
         "5030080717",
     )
+
+
+def test_simpays_captures_and_returned_payouts() -> None:
+    content = sandbox_bills.simpay([CAPTURE, PAYOUT, sandbox_bills.payout_return(PAYOUT)])
+    lines = bills.parse("simpay", content).lines
+    assert [(line.kind, line.out_ref, line.amount_minor, line.fee_e4) for line in lines] == [
+        (ItemKind.PAYMENT, "c1", 400, 40_000),
+        (ItemKind.PAYOUT, "u1", 700, 50_000),
+        (ItemKind.PAYOUT_RETURN, "u1", 700, 0),
+    ]
+    assert [line.occurred_at.hour for line in lines] == [17, 17, 18]
+    assert {line.status for line in lines} == {LineStatus.SUCCEEDED}

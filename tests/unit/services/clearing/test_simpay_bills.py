@@ -12,6 +12,9 @@ HEADER = "order_no,refund_no,payout_no,kind,amount,currency,fee,status,provider_
 PAY = "o1,,,PAY,1000,CNY,4,SUCCEEDED,p1,2026-11-11T23:30:00+08:00"
 REFUND = "o1,r1,,REFUND,300,CNY,0,SUCCEEDED,p2,2026-11-11T23:40:00+08:00"
 PAYOUT = ",,u1,PAYOUT,200,CNY,1,SUCCEEDED,p3,2026-11-11T23:50:00+08:00"
+HEADER_WITH_CAPTURES = f"{HEADER},capture_no"
+CAPTURE = "o1,,,CAPTURE,400,CNY,3,SUCCEEDED,p4,2026-11-11T23:52:00+08:00,c1"
+PAYOUT_RETURN = ",,u1,PAYOUT_RETURN,200,CNY,0,SUCCEEDED,p3,2026-11-11T23:55:00+08:00,"
 
 
 def file(*rows: str, total: str) -> bytes:
@@ -32,6 +35,40 @@ def test_payments_refunds_and_payouts_are_read_exactly() -> None:
         (ItemKind.PAYOUT, "u1", 200, 10000),
     ]
     assert lines[0].occurred_at == datetime(2026, 11, 11, 15, 30, tzinfo=UTC)
+
+
+def with_captures(*rows: str, total: str) -> bytes:
+    return ("\n".join([HEADER_WITH_CAPTURES, *rows, f"#total,{total}"]) + "\n").encode()
+
+
+def test_captures_are_payments_under_their_own_number_and_returns_are_told_from_payouts() -> None:
+    content = with_captures(f"{PAY},", CAPTURE, f"{PAYOUT},", PAYOUT_RETURN, total="4,1800")
+    lines = bills.parse("simpay", content).lines
+    assert [(line.kind, line.out_ref, line.amount_minor, line.fee_e4) for line in lines] == [
+        (ItemKind.PAYMENT, "o1", 1000, 40000),
+        (ItemKind.PAYMENT, "c1", 400, 30000),
+        (ItemKind.PAYOUT, "u1", 200, 10000),
+        (ItemKind.PAYOUT_RETURN, "u1", 200, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        file(CAPTURE.removesuffix(",c1"), total="1,400"),
+        with_captures(CAPTURE.removesuffix("c1"), total="1,400"),
+    ],
+)
+def test_a_capture_without_its_number_is_refused(content: bytes) -> None:
+    error = rejection(content)
+    assert (error.reason, error.line_number) == (BillReason.ROW_INVALID, 2)
+
+
+def test_a_column_that_stands_twice_is_refused() -> None:
+    content = with_captures(f"{CAPTURE},c2", total="1,400").replace(
+        b",capture_no", b",capture_no,capture_no"
+    )
+    assert rejection(content).reason is BillReason.HEADER_INVALID
 
 
 def test_a_day_without_rows_is_an_empty_bill() -> None:

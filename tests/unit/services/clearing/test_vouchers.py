@@ -1,6 +1,7 @@
 """Every voucher balances, whatever the day brought, and books what the ledger books."""
 
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from services.clearing.domain.model import Batch, ChannelFee, ItemKind
 from services.clearing.domain.vouchers import Draft, Flow
 
 DAY = date(2026, 3, 2)
+NOON = datetime(2026, 3, 2, 4, tzinfo=UTC)
 AMOUNTS = st.integers(0, 10**12)
 
 
@@ -25,6 +27,9 @@ def batch(gross_minor: int, refunds_minor: int, fees_minor: int) -> Batch:
         refunds_minor=refunds_minor,
         fees_minor=fees_minor,
         net_minor=gross_minor - refunds_minor - fees_minor,
+        created_at=NOON,
+        updated_at=NOON,
+        next_run_at=NOON,
     )
 
 
@@ -69,7 +74,31 @@ def test_what_a_channel_moved_balances(amount: int, kind: ItemKind) -> None:
         items_count=3,
     )
     debits = net_debits(vouchers.flow_voucher(flow, number=1))
-    assert debits["1122.sim-a"] == (amount if kind is ItemKind.PAYMENT else -amount)
+    is_received = kind in {ItemKind.PAYMENT, ItemKind.PAYOUT_RETURN}
+    assert debits["1122.sim-a"] == (amount if is_received else -amount)
+
+
+def test_what_is_not_the_merchants_is_owed_back_and_no_part_of_what_they_are_owed() -> None:
+    late = Flow(
+        channel_id="sim-a",
+        business_date=DAY,
+        kind=ItemKind.PAYMENT,
+        currency="CNY",
+        amount_minor=700,
+        items_count=1,
+        settles=False,
+    )
+    back = replace(late, kind=ItemKind.REFUND)
+    assert late.source == "late-success:sim-a:2026-03-02:CNY"
+    assert back.source == "late-refund:sim-a:2026-03-02:CNY"
+    assert net_debits(vouchers.flow_voucher(late, number=1)) == {
+        "1122.sim-a": 700,
+        "2241.late-success": -700,
+    }
+    assert net_debits(vouchers.flow_voucher(back, number=1)) == {
+        "1122.sim-a": -700,
+        "2241.late-success": 700,
+    }
 
 
 @given(fee_e4=st.integers(-(10**12), 10**12))
