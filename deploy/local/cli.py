@@ -5,15 +5,15 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from deploy.local import checks, dayfile, ports, receiver, status, tables
+from deploy.local import checks, dayfile, ops, ports, receiver, status, tables
 from deploy.local.clients import Platform
 from deploy.local.credentials import Credentials
 from deploy.local.day import SHIPPED, Day, Stage
@@ -21,9 +21,7 @@ from deploy.local.environment import LocalSettings
 from deploy.local.errors import LocalError
 from deploy.local.replay import CONCURRENCY_DEFAULT, Options
 from deploy.local.suite import Suite
-
-INTERRUPTED: Final = 130
-T = TypeVar("T")
+from deploy.local.terminal import run
 
 main = typer.Typer(
     name="fisc",
@@ -31,6 +29,7 @@ main = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+main.add_typer(ops.commands)
 
 DayFileArgument = Annotated[Path, typer.Argument(help="A day file; see docs/replay.md.")]
 SpeedOption = Annotated[
@@ -49,7 +48,7 @@ def _obey_interrupts() -> None:
 @main.command()
 def up() -> None:
     """Start everything and stay up until Ctrl-C; the first start also plays a whole day."""
-    _run(_up(LocalSettings.from_environ()), when_interrupted=0)
+    run(_up(LocalSettings.from_environ()), when_interrupted=0)
 
 
 @main.command()
@@ -77,7 +76,7 @@ def replay(
 ) -> None:
     """Send a day file to the running suite; a file sent before changes nothing."""
     options = Options(speed=speed, concurrency=concurrency, with_faults=faults)
-    _run(_replay(LocalSettings.from_environ(), file, options))
+    run(_replay(LocalSettings.from_environ(), file, options))
 
 
 @main.command()
@@ -87,13 +86,13 @@ def close(day: Annotated[str, typer.Argument(metavar="DATE", help="YYYY-MM-DD")]
         parsed = date.fromisoformat(day)
     except ValueError as error:
         raise typer.BadParameter(f"{day!r} is not a date such as 2026-11-11") from error
-    _run(_close(LocalSettings.from_environ(), parsed))
+    run(_close(LocalSettings.from_environ(), parsed))
 
 
 @main.command(name="status")
 def show_status() -> None:
     """Show whether everything serves, and how the latest day stands."""
-    is_well = _run(_status(LocalSettings.from_environ()))
+    is_well = run(_status(LocalSettings.from_environ()))
     raise typer.Exit(0 if is_well else 1)
 
 
@@ -164,17 +163,6 @@ async def _status(settings: LocalSettings) -> bool:
     async with Platform(settings) as platform:
         await platform.check_reachable()
         return await status.show(platform, tables.console())
-
-
-def _run(work: Coroutine[Any, Any, T], *, when_interrupted: int = INTERRUPTED) -> T:
-    """Run to the end; a LocalError becomes its message and exit code 1."""
-    try:
-        return asyncio.run(work)
-    except LocalError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
-        raise typer.Exit(when_interrupted) from error
 
 
 class _Teller:

@@ -36,6 +36,7 @@ PAYOUT_ENDED: Final = frozenset(
     {
         payment_pb2.Payout.STATE_SUCCEEDED,
         payment_pb2.Payout.STATE_FAILED,
+        payment_pb2.Payout.STATE_RETURNED,
         payment_pb2.Payout.STATE_MANUAL,
     }
 )

@@ -96,7 +96,8 @@ def show_close(out: Console, close: Close) -> None:
     out.print(table)
     out.print(
         f"  payments {report.payments_count}, refunds {report.refunds_count}, "
-        f"payouts {report.payouts_count}; matched {report.matched_count}, "
+        f"payouts {report.payouts_count} ({report.payout_returns_count} sent back), "
+        f"late successes {report.late_successes_count}; matched {report.matched_count}, "
         f"differences {report.differences_count} ({report.differences_open_count} open); "
         f"batches {len(report.batches)}, vouchers {len(close.vouchers)}"
     )
@@ -107,7 +108,7 @@ def show_close(out: Console, close: Close) -> None:
             f"{_amount(batch.refunds_minor, batch.currency)} refunded − "
             f"{_amount(batch.fees_minor, batch.currency)} fees = "
             f"{_amount(batch.net_minor, batch.currency)} {batch.currency}, {word} for "
-            f"{batch.settle_date}"
+            f"{batch.settle_date}{f' ({batch.reason})' if batch.reason else ''}"
         )
     for difference in close.differences:
         out.print(f"  {difference.difference_id} at {difference.channel_id}: {difference.detail}")

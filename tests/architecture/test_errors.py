@@ -17,6 +17,7 @@ SHARED: Final[Mapping[str, str]] = {
     "LOST_RACE": "whoever loses a race may send the same again",
     "UNKNOWN_CURRENCY": "currencies are ISO 4217 everywhere",
     "CURRENCY_MISMATCH": "libs.money states the same rule for amounts that meet",
+    "SAME_ACCOUNT": "money cannot move from an account to itself, whoever asks",
     "INTERNAL": "what is our own fault is never explained further",
 }
 

@@ -108,8 +108,15 @@ class Actor:
             self.stubs.append(self.stubs.pop(0))
             await asyncio.sleep(PAUSE_S)
 
+    async def authorize(self) -> Ended:
+        """A payment that is only reserved."""
+        return await self.pay(capture_method=payment_pb2.CAPTURE_METHOD_MANUAL)
+
     async def pay(
-        self, method: method_pb2.PaymentMethod.ValueType = CARD, payer_token: str = ""
+        self,
+        method: method_pb2.PaymentMethod.ValueType = CARD,
+        payer_token: str = "",
+        **fields: Any,
     ) -> Ended:
         request = payment_pb2.CreatePaymentRequest(
             request_id=secrets.token_hex(8),
@@ -118,6 +125,7 @@ class Actor:
             channel_ids=self.channels,
             routing=payment_pb2.ROUTING_CHEAPEST,
             payer=payment_pb2.Payer(payer_token=payer_token),
+            **fields,
         )
         began_at_s = time.time()
 
@@ -141,6 +149,53 @@ class Actor:
         if again.payment_id != payment.payment_id:
             self.oddities.append(f"{payment.payment_id} became {again.payment_id} when repeated")
         self.payment_id = payment.payment_id
+        state = payment_pb2.Payment.State.Name(payment.state)
+        return self._end(payment.payment_id, state, payment.channel_id, began_at_s)
+
+    async def capture(self) -> Ended:
+        """All of the last payment."""
+        request = payment_pb2.CapturePaymentRequest(
+            request_id=secrets.token_hex(8), payment_id=self.payment_id
+        )
+        began_at_s = time.time()
+
+        async def create(stub: "payment_pb2_grpc.PaymentServiceAsyncStub") -> payment_pb2.Capture:
+            return (
+                await stub.CapturePayment(request, timeout=CALL_TIMEOUT_S, metadata=self.house.key)
+            ).capture
+
+        async def get(stub: "payment_pb2_grpc.PaymentServiceAsyncStub") -> payment_pb2.Capture:
+            asked = payment_pb2.GetCaptureRequest(capture_id=capture.capture_id)
+            return (
+                await stub.GetCapture(asked, timeout=CALL_TIMEOUT_S, metadata=self.house.key)
+            ).capture
+
+        capture = await self.persist(create)
+        while capture.state == payment_pb2.Capture.STATE_PROCESSING:
+            await self._wait(began_at_s, capture.capture_id)
+            capture = await self.persist(get)
+        state = payment_pb2.Capture.State.Name(capture.state)
+        return self._end(capture.capture_id, state, capture.channel_id, began_at_s)
+
+    async def void(self) -> Ended:
+        """Releases the last payment."""
+        request = payment_pb2.VoidPaymentRequest(
+            request_id=secrets.token_hex(8), payment_id=self.payment_id
+        )
+        began_at_s = time.time()
+
+        async def release(stub: "payment_pb2_grpc.PaymentServiceAsyncStub") -> payment_pb2.Payment:
+            return (
+                await stub.VoidPayment(request, timeout=CALL_TIMEOUT_S, metadata=self.house.key)
+            ).payment
+
+        payment = await self.persist(release)
+        while payment.state in {
+            payment_pb2.Payment.STATE_PROCESSING,
+            payment_pb2.Payment.STATE_AUTHORIZED,
+        }:
+            await self._wait(began_at_s, payment.payment_id)
+            payment = await self.persist(release)
         state = payment_pb2.Payment.State.Name(payment.state)
         return self._end(payment.payment_id, state, payment.channel_id, began_at_s)
 

@@ -1,7 +1,7 @@
 """Whether all books agree: the sandbox's own, the gateway's rows, the ledger, the clearing items. Each difference is a sentence."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,11 +11,17 @@ from tests.chaos.world import World
 
 Row = Mapping[str, Any]
 MARGIN_S: Final = 5
-TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELED"})
-KINDS: Final = ("payment", "refund", "payout")
-TRANSFERS: Final = {"payment": "collect", "refund": "refund", "payout": "payout"}
-BOOK_KINDS: Final = {"payment": "charge", "refund": "refund", "payout": "payout"}
-HOLD_STATES: Final = {"SUCCEEDED": "CAPTURED", "FAILED": "VOIDED"}
+TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "RETURNED"})
+KINDS: Final = ("payment", "capture", "refund", "payout")
+TRANSFERS: Final = {
+    "payment": "collect",
+    "capture": "collect",
+    "refund": "refund",
+    "payout": "payout",
+}
+HOLD_STATES: Final = {"SUCCEEDED": "CAPTURED", "RETURNED": "CAPTURED", "FAILED": "VOIDED"}
+# What a row of the sandbox's own book adds to what the channel owes us.
+BOOK_SIGNS: Final = {"charge": 1, "capture": 1, "refund": -1, "payout": -1, "payout_return": 1}
 
 _ENTRIES = """
 SELECT account_id, balance.sequence, debits_minor, credits_minor, held_minor,
@@ -32,7 +38,7 @@ class Snapshot:
     """What the stores say. `whole`: of everybody, so that what belongs to nobody shows as well."""
 
     subjects: Mapping[str, Sequence[Row]]
-    """By kind: payment, refund, payout."""
+    """By kind: payment, capture, refund, payout."""
     attempts: Sequence[Row]
     endings: Mapping[str, int]
     """Events "subject ended" by subject."""
@@ -76,7 +82,7 @@ async def take(world: World, merchant_id: str) -> Snapshot:
     transfers = await _fetch(
         account,
         "SELECT * FROM transfer WHERE ($2 AND split_part(transfer_id, ':', 2) IN"
-        " ('collect', 'refund', 'payout')) OR reference = ANY ($1)",
+        " ('collect', 'refund', 'payout', 'return', 'late')) OR reference = ANY ($1)",
         ids,
         whole,
     )
@@ -108,67 +114,114 @@ def differences(seen: Snapshot) -> Iterator[str]:
     attempts: dict[str, list[Row]] = defaultdict(list)
     for attempt in seen.attempts:
         attempts[attempt["subject_id"]].append(attempt)
+    refunded_late = {
+        (row["channel_id"], row["payment_out_ref"])
+        for row in seen.subjects["refund"]
+        if row["origin"] == "LATE_SUCCESS"
+    }
     for kind, rows in seen.subjects.items():
         for row in rows:
-            yield from _subject(kind, row, attempts[row["id"]], seen)
+            own = [
+                attempt
+                for attempt in attempts[row["id"]]
+                if (attempt["channel_id"], attempt["out_ref"]) not in refunded_late
+            ]
+            yield from _subject(kind, row, own, seen)
+    yield from _late(seen, refunded_late)
     yield from _book(seen)
-    yield from _refunds(seen.subjects["payment"], seen.subjects["refund"])
+    yield from _children(seen.subjects)
     if seen.whole:
         yield from _ledger(seen)
 
 
 def _subject(kind: str, row: Row, attempts: Sequence[Row], seen: Snapshot) -> Iterator[str]:
     subject_id, state = row["id"], row["state"]
+    if state == "AUTHORIZED":
+        # It rests until somebody captures or releases it.
+        if attempts[-1]["state"] != state or row["capturing_minor"]:
+            yield f"{subject_id} is {state}, its attempt {attempts[-1]['state']}"
+        return
     if state not in TERMINAL:
         yield f"{subject_id} is {state}" + (" and overdue" if row["overdue"] else "")
         return
-    if row["next_run_at"] is not None:
+    # A payout that succeeded is still asked about: its bank may send it back.
+    if row["next_run_at"] is not None and (kind, state) != ("payout", "SUCCEEDED"):
         yield f"{subject_id} is {state} and would run again"
     if seen.endings.get(subject_id, 0) != 1:
         yield f"{subject_id} told of its end {seen.endings.get(subject_id, 0)} times"
-    won = [attempt for attempt in attempts if attempt["state"] == "SUCCEEDED"]
+    won = [attempt for attempt in attempts if attempt["state"] in {"SUCCEEDED", "RETURNED"}]
     open_ = [attempt for attempt in attempts if attempt["state"] in {"SENT", "PENDING", "UNKNOWN"}]
-    has_succeeded = state == "SUCCEEDED"
-    if len(won) != has_succeeded:
-        yield f"{subject_id} is {state} with {len(won)} successful attempts"
-    if open_:
-        yield f"{subject_id} is {state} with attempts of unknown outcome"
+    has_succeeded = state in {"SUCCEEDED", "RETURNED"}
+    if len(won) != has_succeeded or open_:
+        yield f"{subject_id} is {state} with {len(won)} good attempts, {len(open_)} unknown"
+    # What an authorised payment took is told by its captures.
+    moves_money = has_succeeded and not row.get("capture_later")
     transfer = seen.transfers.get(f"{subject_id}:{TRANSFERS[kind]}")
-    if (transfer is not None) != has_succeeded:
+    if (transfer is not None) != moves_money:
         yield f"{subject_id} is {state}, its posting {'exists' if transfer else 'is missing'}"
     elif transfer and transfer["amount_minor"] != row["amount_minor"]:
         yield f"{subject_id} is booked with {transfer['amount_minor']}"
     item = seen.items.get(subject_id)
-    if (item is not None) != has_succeeded:
+    if (item is not None) != moves_money:
         yield f"{subject_id} is {state}, its clearing item {'exists' if item else 'is missing'}"
     elif item and item["amount_minor"] != row["amount_minor"]:
         yield f"{subject_id} is cleared with {item['amount_minor']}"
     if kind == "payout":
-        hold = seen.holds.get(subject_id)
-        if hold is None or hold["state"] != HOLD_STATES[state]:
-            yield f"{subject_id} is {state}, its hold {hold['state'] if hold else 'is missing'}"
+        yield from _payout(row, seen)
+
+
+def _payout(row: Row, seen: Snapshot) -> Iterator[str]:
+    """Its hold, and its return if the bank sent it back."""
+    subject_id, state, has_returned = row["id"], row["state"], row["state"] == "RETURNED"
+    hold = seen.holds.get(subject_id)
+    if hold is None or hold["state"] != HOLD_STATES[state]:
+        yield f"{subject_id} is {state}, its hold {hold['state'] if hold else 'is missing'}"
+    if (f"{subject_id}:return" in seen.transfers) != has_returned:
+        yield f"{subject_id} is {state}, its return is booked or missing against that"
+    if (f"{subject_id}:return" in seen.items) != has_returned:
+        yield f"{subject_id} is {state}, its return is cleared or missing against that"
+
+
+def _late(seen: Snapshot, refunded: Collection[tuple[str, str]]) -> Iterator[str]:
+    """What a channel took late is booked and cleared apart, and given back."""
+    for attempt in seen.attempts:
+        if (attempt["channel_id"], attempt["out_ref"]) in refunded:
+            if f"{attempt['attempt_id']}:late" not in seen.transfers:
+                yield f"{attempt['attempt_id']} was paid late, its posting is missing"
+            if attempt["attempt_id"] not in seen.items:
+                yield f"{attempt['attempt_id']} was paid late, its clearing item is missing"
 
 
 def _book(seen: Snapshot) -> Iterator[str]:
     """The channels' book against our attempts, both ways."""
     amounts = {row["id"]: row["amount_minor"] for rows in seen.subjects.values() for row in rows}
     ours = {(attempt["channel_id"], attempt["out_ref"]): attempt for attempt in seen.attempts}
-    theirs = {(row["account_id"], row["out_ref"]): row for row in seen.book}
+    late = {
+        (row["channel_id"], row["payment_out_ref"])
+        for row in seen.subjects["refund"]
+        if row["origin"] == "LATE_SUCCESS"
+    }
+    theirs = {
+        (row["account_id"], row["out_ref"]): row
+        for row in seen.book
+        if row["kind"] != "payout_return"
+    }
+    authorized = {row["id"] for row in seen.subjects["payment"] if row["capture_later"]}
     charged: Counter[str] = Counter()
     for key, row in theirs.items():
         attempt = ours.get(key)
-        if row["kind"] == "charge":
-            times = row["times_charged"]
-            if times > 1:
-                yield f"{key} was charged {times} times"
-        else:
-            times = int(row["status"] == "SUCCEEDED")
+        times = _times_moved(row)
+        if times > 1:
+            yield f"{key} was charged {times} times"
         if attempt is None:
             if times:
                 yield f"the channel moved money for {key}, of which we know nothing"
             continue
-        charged[attempt["subject_id"]] += times
-        if bool(times) != (attempt["state"] == "SUCCEEDED"):
+        charged[attempt["subject_id"]] += times * (key not in late)
+        # An authorisation moves nothing by itself.
+        if row["kind"] == "charge" and attempt["subject_id"] in authorized:
+            continue
+        if bool(times) != (attempt["state"] in {"SUCCEEDED", "RETURNED"}):
             yield f"{key}: the channel says {row['status']}, we say {attempt['state']}"
         elif times and row["amount"] != amounts[attempt["subject_id"]]:
             yield f"{key}: the channel moved {row['amount']}"
@@ -180,22 +233,41 @@ def _book(seen: Snapshot) -> Iterator[str]:
             yield f"{subject_id} was charged {times} times over all channels"
 
 
-def _refunds(payments: Iterable[Row], refunds: Iterable[Row]) -> Iterator[str]:
-    reserved: Counter[str] = Counter()
-    for refund in refunds:
-        if refund["state"] != "FAILED":
-            reserved[refund["payment_id"]] += refund["amount_minor"]
-    for payment in payments:
-        total = reserved[payment["id"]]
-        if payment["refunded_minor"] != total:
-            yield f"{payment['id']} counts {payment['refunded_minor']} refunded, its refunds {total}"
-        if total > payment["amount_minor"]:
-            yield f"{payment['id']} gave back {total} of {payment['amount_minor']}"
+def _times_moved(row: Row) -> int:
+    """How often the channel says that this moved money."""
+    if row["kind"] == "charge":
+        return int(row["times_charged"])
+    return int(row["status"] in {"SUCCEEDED", "RETURNED"})
+
+
+def _children(subjects: Mapping[str, Sequence[Row]]) -> Iterator[str]:
+    """Each payment counts what its captures took and its refunds gave back."""
+    taken, given = _sums(subjects["capture"]), _sums(subjects["refund"])
+    for payment in subjects["payment"]:
+        payment_id, captured_minor = payment["id"], payment["captured_minor"]
+        if payment["refunded_minor"] != given[payment_id]:
+            yield f"{payment_id} counts {payment['refunded_minor']} refunded, its refunds {given[payment_id]}"
+        if given[payment_id] > captured_minor:
+            yield f"{payment_id} gave back {given[payment_id]} of {captured_minor}"
+        counted = captured_minor + payment["capturing_minor"]
+        if payment["capture_later"] and counted != taken[payment_id]:
+            yield f"{payment_id} counts {counted} captured, its captures {taken[payment_id]}"
+        if counted > payment["amount_minor"]:
+            yield f"{payment_id} took {counted} of {payment['amount_minor']}"
+
+
+def _sums(children: Iterable[Row]) -> Counter[str]:
+    sums: Counter[str] = Counter()
+    for child in children:
+        if child["state"] != "FAILED" and child.get("origin") != "LATE_SUCCESS":
+            sums[child["payment_id"]] += child["amount_minor"]
+    return sums
 
 
 def _ledger(seen: Snapshot) -> Iterator[str]:
     """The ledger in itself, and its receivables against the channels' own book."""
     ids = {row["id"] for rows in seen.subjects.values() for row in rows}
+    ids |= {attempt["attempt_id"] for attempt in seen.attempts}
     for transfer_id in seen.transfers:
         if transfer_id.partition(":")[0] not in ids:
             yield f"the ledger has {transfer_id}, the gateway knows nothing of it"
@@ -218,12 +290,10 @@ def _ledger(seen: Snapshot) -> Iterator[str]:
             yield f"{row['account_id']}: {row['held_minor']} still held"
     if debits_minor != credits_minor:
         yield f"the trial balance is off by {debits_minor - credits_minor}"
-    signs = {"charge": 1, "refund": -1, "payout": -1}
     owed: Counter[str] = Counter()
     for row in seen.book:
-        moved = row["times_charged"] if row["kind"] == "charge" else row["status"] == "SUCCEEDED"
         owed[f"channel/{row['account_id']}/receivable/CNY"] += (
-            signs[row["kind"]] * row["amount"] * int(moved)
+            BOOK_SIGNS[row["kind"]] * row["amount"] * _times_moved(row)
         )
     for account_id, amount_minor in owed.items():
         if balances.get(account_id, 0) != amount_minor:

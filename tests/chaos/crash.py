@@ -6,6 +6,7 @@
 import argparse
 import asyncio
 import contextlib
+import signal
 import sys
 import time
 from collections import defaultdict
@@ -104,8 +105,13 @@ def _oddities(only: frozenset[str], *, quick: bool) -> list[Part]:
     def zombie(point: str, scenario: str) -> tuple[str, Part]:
         return "K14", _alone(lambda world: storms.zombie(world, point, scenario))
 
+    def taken_over(number: signal.Signals, limit_s: float) -> Part:
+        return _alone(lambda world: storms.taken_over(world, number, limit_s))
+
     every = [
         *(zombie(point, scenario) for point, scenario in ZOMBIES),
+        ("SIGTERM", taken_over(signal.SIGTERM, storms.HAND_OVER_MAX_S)),
+        ("SIGKILL", taken_over(signal.SIGKILL, storms.TAKE_OVER_MAX_S)),
         ("K18", _alone(storms.poison)),
         ("K19", _alone(storms.future_state)),
     ]

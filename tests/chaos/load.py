@@ -80,9 +80,12 @@ class Load:
         drawn = rng.random()
         if drawn < 0.15:
             await actor.payout(rng.randint(1, PAYOUT_MAX_MINOR))
-        elif drawn < 0.3:
+        elif drawn < 0.25:
             await actor.pay(QR)
-        elif (await actor.pay()).state == "SUCCEEDED" and drawn < 0.5:
+        elif drawn < 0.4:
+            if (await actor.authorize()).state == "AUTHORIZED":
+                await (actor.capture() if drawn < 0.35 else actor.void())
+        elif (await actor.pay()).state == "SUCCEEDED" and drawn < 0.6:
             await actor.refund()
 
 

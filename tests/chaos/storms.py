@@ -33,6 +33,10 @@ STORM_S: Final = 20.0
 KILL_EVERY_S: Final = (4.0, 7.0)
 SERVICES: Final = ("gateway", "account", "risk", "router", "clearing", "sandbox")
 POISON_S: Final = 5.0
+# Shorter than the channel's time-out, long enough to strike meanwhile.
+SLOW_MS: Final = 1800
+HAND_OVER_MAX_S: Final = 1.0
+TAKE_OVER_MAX_S: Final = 15.0
 
 Strike = Callable[[World], Awaitable[None]]
 
@@ -130,6 +134,45 @@ async def zombie(world: World, point: str, scenario_name: str) -> Result:
             result.violations.append("the zombie never tried to write")
     await _settle(world, actor, result)
     result.settled_s = time.time() - fired[1]
+    return result
+
+
+async def taken_over(world: World, number: signal.Signals, limit_s: float) -> Result:
+    """The owner is told to stop, or killed, while its channel keeps it waiting: how soon another replica has the row."""
+    result = Result(name=f"taken over after {number.name}", point=number.name)
+    await world.rested("gateway")
+    await world.serving()
+    actor = await Actor.new(world)
+    await actor.persist(lambda _: SCENARIOS["success"].prepare(actor))
+    async with _second_gateway(world) as stub:
+        await world.calm(3.0)
+        await actor.house.fault(actor.channels[0], "slow", count=1, latency_ms=SLOW_MS)
+        working = asyncio.create_task(actor.pay())
+        await asyncio.sleep(SLOW_MS / 4000)
+        actor.stubs.append(stub)
+        payment_id = await _newest_payment(world, actor)
+        _, epoch = await _state(world, payment_id)
+        struck_at_s = world.kill("gateway", number)
+
+        async def is_taken() -> bool:
+            return (await _state(world, payment_id))[1] > epoch
+
+        try:
+            await eventually(is_taken, FIRE_TIMEOUT_S)
+            result.fired, result.outcome_s = True, time.time() - struck_at_s
+            if result.outcome_s > limit_s:
+                result.violations.append(f"nobody had it within {limit_s} s")
+        except AssertionError:
+            result.violations.append("no other replica took the row")
+        try:
+            ended = await working
+        except GaveUp as error:
+            result.violations.append(f"the client gave up: {error}")
+        else:
+            if ended.state != "SUCCEEDED":
+                result.violations.append(f"{ended.subject_id} ended as {ended.state}")
+    await _settle(world, actor, result)
+    result.settled_s = time.time() - struck_at_s
     return result
 
 

@@ -26,6 +26,7 @@ from fisc.risk.v1 import risk_pb2_grpc
 from fisc.router.v1 import router_pb2_grpc
 from libs import crashpoints
 from libs.rpc.client import open_channel
+from libs.saga import flow
 from libs.testing import eventually
 from tests.integration.gateway.house import House
 from tests.suite_runner import running_suite
@@ -36,7 +37,7 @@ CHANNEL_TIMEOUT_S: Final = 2.0
 LIFE_MIN_S: Final = 10.5
 # Between two deaths lies the supervisor's pause, too, which grows with each quick one.
 PAUSE_MAX_S: Final = 3.5
-LEASE_S: Final = 15.0
+LEASE_S: Final = flow.LEASE_S
 AT_WORK_S: Final = CHANNEL_TIMEOUT_S + 1.0
 QUICK_DEATHS_MAX: Final = 2
 RESTART_MAX_S: Final = 30.0
@@ -46,8 +47,8 @@ DATABASES: Final = ("gateway", "account", "clearing")
 # Due soon, or taken up a moment ago: a lease that is nearly whole has an owner at work.
 _UNFINISHED: Final = """
 SELECT count(*) FROM (
-    SELECT next_run_at FROM payment UNION ALL SELECT next_run_at FROM refund
-    UNION ALL SELECT next_run_at FROM payout) AS subject
+    SELECT next_run_at FROM payment UNION ALL SELECT next_run_at FROM capture
+    UNION ALL SELECT next_run_at FROM refund UNION ALL SELECT next_run_at FROM payout) AS subject
 WHERE next_run_at < now() + make_interval(secs => $1)
     OR next_run_at BETWEEN now() + make_interval(secs => $2) AND now() + make_interval(secs => $3)
 """

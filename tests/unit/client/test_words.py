@@ -41,7 +41,7 @@ def test_every_unary_method_is_sent_again_and_the_stream_is_not() -> None:
 def test_every_method_of_the_contract_that_changes_something_has_a_request_id() -> None:
     service = payment_pb2.DESCRIPTOR.services_by_name["PaymentService"]
     for method in service.methods:
-        if method.name.startswith(("Create", "Cancel")):
+        if method.name.startswith(("Create", "Cancel", "Capture", "Void")):
             assert "request_id" in method.input_type.fields_by_name, method.name
 
 
