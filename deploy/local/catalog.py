@@ -96,6 +96,7 @@ def _quick(low_ms: int, high_ms: int, **more: Any) -> dict[str, Any]:
 _SCANNED: Final = {"auto_pay_after_ms": [150, 900]}
 # An acquirer that answers at once tells nothing twice, so a lost answer must be asked for.
 _AT_ONCE: Final = {"notify_immediate": False}
+_CARDS: Final = ("PAYMENT", "AUTHORIZATION", "REFUND")
 _BANKING: Final = {**_SCANNED, "pending_methods": ["online_banking"]}
 
 CHANNELS: Final = (
@@ -124,15 +125,15 @@ CHANNELS: Final = (
         fee_bps=58, rank=20, profile=_quick(20, 60, **_SCANNED),
     ),
     ChannelPlan(
-        channel_id="card-a", display_name="Cards, acquirer A (cheap)", method="CARD", fee_bps=45,
+        channel_id="card-a", display_name="Cards, acquirer A (cheap)", method="CARD", operations=_CARDS, fee_bps=45,
         rank=10, profile=_quick(30, 110, decline_rate=0.02, soft_decline_rate=0.03, **_AT_ONCE),
     ),
     ChannelPlan(
-        channel_id="card-b", display_name="Cards, acquirer B", method="CARD", fee_bps=52,
+        channel_id="card-b", display_name="Cards, acquirer B", method="CARD", operations=_CARDS, fee_bps=52,
         rank=20, profile=_quick(25, 80, decline_rate=0.02, soft_decline_rate=0.02, **_AT_ONCE),
     ),
     ChannelPlan(
-        channel_id="card-c", display_name="Cards, acquirer C (steady)", method="CARD", fee_bps=70,
+        channel_id="card-c", display_name="Cards, acquirer C (steady)", method="CARD", operations=_CARDS, fee_bps=70,
         rank=30, profile=_quick(20, 60, decline_rate=0.01, soft_decline_rate=0.005, **_AT_ONCE),
     ),
     ChannelPlan(

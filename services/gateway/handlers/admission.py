@@ -19,7 +19,8 @@ from libs.rpc.interceptors import Behaviour, Context, HandlerInterceptor
 from services.gateway.handlers import auth
 
 METHODS: Final = frozenset(
-    f"{auth.PUBLIC_PREFIX}{name}" for name in ("CreatePayment", "CreateRefund", "CreatePayout")
+    f"{auth.PUBLIC_PREFIX}{name}"
+    for name in ("CreatePayment", "CapturePayment", "CreateRefund", "CreatePayout")
 )
 # An event loop that wakes this late serves everybody late: its backlog must not grow.
 LAG_MAX_S: Final = 0.5

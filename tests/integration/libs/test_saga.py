@@ -1,116 +1,24 @@
-"""Sagas on a real Postgres: what a table promises its flow, whatever other replicas and broken connections do."""
+"""Sagas on a real Postgres: what a table promises its flow, whatever other replicas do."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
 
 import asyncpg
 import pytest
 
-from libs.batching import Coalescer
-from libs.clock import FrozenClock
-from libs.db.errors import is_connection_lost
-from libs.db.pool import Connection, Pool, open_pool
-from libs.events.log import SCHEMA_SQL
 from libs.saga import flow
-from libs.saga.driver import Driver
-from libs.saga.drives import Drives
 from libs.saga.flow import FAULTS_MAX, LEASE_S, OVERDUE_S, FlowTooNew, StaleWrite, Step
-from libs.saga.sweeper import Sweeper
-from libs.saga.table import COLUMNS_SQL, SagaTable, Saved, TableSpec, rows
-from libs.testing import eventually
-from libs.testing.proxy import Proxy, Reset, Swallow, Way
+from tests.integration.libs.errands import DUE, House, open_house, opened, saved, stand, then
 from tests.unit.libs.saga import toy
-from tests.unit.libs.saga.toy import ENDED, NOW, Errand, Outside, State, Told, Try
-
-TABLES_SQL = f"""
-CREATE TABLE errand (
-    errand_id text PRIMARY KEY,
-    owner_id text NOT NULL,
-    request_id text NOT NULL,
-    note text NOT NULL CHECK (note <> 'refused'),
-    state text NOT NULL,
-    {COLUMNS_SQL},
-    UNIQUE (owner_id, request_id)
-);
-CREATE TABLE try (errand_id text, number int, word text NOT NULL, PRIMARY KEY (errand_id, number));
-"""
-UPSERT_TRIES = """
-INSERT INTO try SELECT * FROM jsonb_populate_recordset(NULL::try, $1::jsonb)
-ON CONFLICT (errand_id, number) DO UPDATE SET word = excluded.word
-"""
-DUE = NOW + timedelta(seconds=LEASE_S)
-Errands = SagaTable[Errand, Try]
-
-
-async def tries_of(connection: Connection, errand_id: str) -> tuple[Try, ...]:
-    found = await connection.fetch(
-        "SELECT * FROM try WHERE errand_id = $1 ORDER BY number", errand_id
-    )
-    return tuple(Try(**dict(row)) for row in found)
-
-
-async def write_tries(connection: Connection, steps: Sequence[Step[Errand, Try]]) -> None:
-    await connection.execute(UPSERT_TRIES, rows([each for step in steps for each in step.attempts]))
-
-
-SPEC: TableSpec[Errand, Try] = TableSpec(
-    flow="errand",
-    identity=("owner_id", "request_id"),
-    changing=("note",),
-    states=list(State),
-    ended=ENDED,
-    flow_version=toy.FLOW_VERSION,
-    restore=lambda row: Errand(**{**dict(row), "state": State(row["state"])}),
-    attempts_of=tries_of,
-    write_beside=write_tries,
-)
-
-
-@dataclass
-class House:
-    """A database, and tables on it as several replicas have them."""
-
-    url: str
-    pool: Pool
-
-    def table(self, **changes: Any) -> Errands:
-        return SagaTable(self.pool, replace(SPEC, **changes))
-
-    async def row(self, errand_id: str = "errand_1") -> Any:
-        return await self.pool.fetchrow("SELECT * FROM errand WHERE errand_id = $1", errand_id)
+from tests.unit.libs.saga.toy import NOW, Errand, Told, Try
 
 
 @pytest.fixture
 async def house(empty_database: Callable[[], Awaitable[str]]) -> AsyncIterator[House]:
-    url = await empty_database()
-    async with await open_pool(url, size=6, application_name="test") as pool:
-        await pool.execute(SCHEMA_SQL + TABLES_SQL)
-        yield House(url, pool)
-
-
-def saved(step: toy.ErrandStep) -> Saved[Errand, Try]:
-    return Saved(step=step, events=toy.encode(step))
-
-
-def opened(number: int = 1, note: str = "", request_id: str = "") -> Saved[Errand, Try]:
-    return saved(toy.open_errand(f"errand_{number}", request_id=request_id, note=note))
-
-
-def then(subject: Errand, signal: flow.Signal, now: datetime = NOW) -> Saved[Errand, Try]:
-    step = toy.decide(subject, Try(errand_id=subject.errand_id, number=1), signal, now)
-    assert step is not None
-    return saved(step)
-
-
-async def stand(table: Errands, *numbers: int) -> list[Errand]:
-    created = [opened(number) for number in numbers or (1,)]
-    await table.create(created)
-    return [new.step.subject for new in created]
+    async with open_house(await empty_database()) as opened_house:
+        yield opened_house
 
 
 async def test_what_was_created_is_found_with_its_attempts_and_told(house: House) -> None:
@@ -329,92 +237,3 @@ async def test_a_newer_release_goes_on_with_what_an_older_one_wrote(house: House
     [claimed] = await house.table(flow_version=toy.FLOW_VERSION + 1).claim(DUE, 10)
 
     assert claimed.flow_version == toy.FLOW_VERSION
-
-
-def sweeper(table: Errands, outside: Outside, drives: Drives, now: datetime) -> Sweeper[Errand, Try]:
-    clock = FrozenClock(now)
-    save = Coalescer[Saved[Errand, Try], Errand](table.save, name="errands")
-    driver: Driver[Errand, Try] = Driver(
-        flow="errand",
-        table=table,
-        create=save,
-        save=save,
-        decide=toy.decide,
-        perform=outside,
-        encode=toy.encode,
-        clock=clock,
-    )
-    return Sweeper(flow="errand", table=table, driver=driver, drives=drives, clock=clock)
-
-
-@contextlib.asynccontextmanager
-async def through(proxy: Proxy, url: str, **changes: Any) -> AsyncIterator[Errands]:
-    """A table whose connection passes the proxy."""
-    parts = urlsplit(url)
-    netloc = f"{parts.netloc.rpartition('@')[0]}@{proxy.target}"
-    pool = await open_pool(
-        urlunsplit(parts._replace(netloc=netloc)), size=1, application_name="cut off"
-    )
-    try:
-        yield SagaTable(pool, replace(SPEC, **changes))
-    finally:
-        pool.terminate()
-
-
-async def test_a_commit_whose_answer_was_lost_leaves_a_row_that_a_sweeper_resumes(
-    house: House,
-) -> None:
-    parts = urlsplit(house.url)
-    assert parts.hostname is not None
-    assert parts.port is not None
-    async with Proxy(parts.hostname, parts.port) as proxy:
-
-        async def write_and_lose(
-            connection: Connection, steps: Sequence[Step[Errand, Try]]
-        ) -> None:
-            await write_tries(connection, steps)
-            # From here on Postgres hears us, and we no longer hear Postgres.
-            await proxy.poison(Swallow(), Way.ANSWERS)
-
-        async with through(proxy, house.url, write_beside=write_and_lose) as table:
-            step = toy.open_errand()
-            creating = asyncio.create_task(table.create([Saved(step=step, events=())]))
-            await eventually(lambda: house.row())
-            assert not creating.done()
-            await proxy.poison(Reset())
-            with pytest.raises(Exception) as lost:
-                await creating
-
-    assert is_connection_lost(lost.value)
-    drives, outside = Drives(), Outside("yes")
-    swept = asyncio.create_task(sweeper(house.table(), outside, drives, DUE).run())
-    try:
-        await eventually(lambda: is_done(house))
-    finally:
-        swept.cancel()
-    assert len(outside.asked) == 1
-
-
-async def is_done(house: House) -> bool:
-    row = await house.row()
-    return bool(row["state"] == "DONE")
-
-
-async def test_a_connection_cut_before_the_commit_leaves_nothing(house: House) -> None:
-    parts = urlsplit(house.url)
-    assert parts.hostname is not None
-    assert parts.port is not None
-    async with Proxy(parts.hostname, parts.port) as proxy:
-
-        async def write_and_break(
-            connection: Connection, steps: Sequence[Step[Errand, Try]]
-        ) -> None:
-            await write_tries(connection, steps)
-            await proxy.poison(Reset())
-
-        async with through(proxy, house.url, write_beside=write_and_break) as table:
-            with pytest.raises(Exception) as lost:
-                await table.create([Saved(step=toy.open_errand(), events=())])
-
-    assert is_connection_lost(lost.value)
-    assert await house.row() is None

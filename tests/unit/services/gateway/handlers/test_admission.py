@@ -127,5 +127,5 @@ def test_only_what_begins_new_work_needs_a_place() -> None:
         method = f"/fisc.gateway.v1.PaymentService/{name}"
         return interceptor.wrap(method, inner, is_stream=False) is not inner
 
-    assert all(map(is_guarded, ("CreatePayment", "CreateRefund", "CreatePayout")))
+    assert all(map(is_guarded, ("CreatePayment", "CapturePayment", "CreateRefund", "CreatePayout")))
     assert not any(map(is_guarded, ("GetPayment", "ListPayments", "CancelPayment", "GetRefund")))

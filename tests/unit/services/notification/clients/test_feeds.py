@@ -101,6 +101,7 @@ def test_an_event_that_cannot_be_read_is_passed_over(event_type: str) -> None:
         "type.googleapis.com/"
         + {
             "payment": "fisc.gateway.v1.PaymentEvent",
+            "capture": "fisc.gateway.v1.CaptureEvent",
             "refund": "fisc.gateway.v1.RefundEvent",
             "payout": "fisc.gateway.v1.PayoutEvent",
             "batch": "fisc.clearing.v1.Batch",
