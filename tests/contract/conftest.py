@@ -1,8 +1,8 @@
-"""One sandbox for a module's connectors, and a fresh account of each provider for each test."""
+"""One sandbox for a module's connectors, a fresh account of each provider for each test, and stores in memory and in Postgres."""
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import pytest_asyncio
@@ -15,10 +15,18 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from libs.clock import SystemClock
+from libs.db.pool import open_pool
 from services.gateway.channels import registry
 from services.gateway.domain.channel import Connector
+from services.gateway.store.operators import OperatorStore
+from services.gateway.store.registry import Registry
+from services.gateway.store.sagas import SagaStore
 from tests.contract import connectors_support
 from tests.contract.connectors_support import CALL_TIMEOUT_S, DAY, Channel, World, register
+from tests.contract.saga_support import Stores
+from tests.simulation.database import Database
+from tests.simulation.registry import MemoryOperators, MemoryRegistry
+from tests.simulation.stores import MemoryStore
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +78,17 @@ async def channel(
     world.channels[account_id] = channel
     await channel.set_clock(f"{DAY.isoformat()}T12:00:00+08:00")
     return channel
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def stores(
+    request: pytest.FixtureRequest, fresh_database: Callable[[str], Awaitable[str]]
+) -> AsyncIterator[Stores]:
+    """The gateway's stores, over the simulation's database in memory and over Postgres."""
+    if request.param == "memory":
+        database = Database()
+        yield Stores(MemoryStore(database), MemoryRegistry(database), MemoryOperators(database))
+        return
+    url = await fresh_database("gateway")
+    async with await open_pool(url, size=4, application_name="test") as pool:
+        yield Stores(SagaStore(pool), Registry(pool), OperatorStore(pool))

@@ -1,155 +1,33 @@
-"""What the gateway's stores promise, asked of Postgres and of the database in memory that the simulation runs on."""
+"""What the gateway's stores promise of any flow's rows, asked of Postgres and of the database in memory that the simulation runs on."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
 import asyncpg
 import pytest
 
-from libs.db.pool import open_pool
-from services.gateway.domain import payment as payments
+from libs.saga.flow import FAULTS_MAX, LEASE_S, StaleWrite
+from libs.saga.table import Saved
 from services.gateway.domain import payout as payouts
-from services.gateway.domain import refund as refunds
 from services.gateway.domain import saga
-from services.gateway.domain.channel import Outcome, OutcomeKind
-from services.gateway.domain.errors import StaleWrite
-from services.gateway.domain.payment import Payment, PaymentState, PaymentStep, Verdicts
-from services.gateway.domain.payout import Payout, PayoutState
-from services.gateway.domain.refund import Refund, RefundState
-from services.gateway.domain.saga import Answered, AttemptState
-from services.gateway.handlers import messages
-from services.gateway.store.registry import Registry
-from services.gateway.store.sagas import NewSaga, SagaStore, SavedStep
-from tests.simulation.database import Database
-from tests.simulation.stores import MemoryRegistry, MemoryStore
-
-NOW = datetime(2026, 11, 11, 4, 0, tzinfo=UTC)
-LEASE = timedelta(seconds=saga.LEASE_S)
-DAY = timedelta(days=1)
-
-
-@dataclass
-class Stores:
-    """Both stores over one database."""
-
-    sagas: SagaStore
-    registry: Registry
-
-
-@pytest.fixture(params=["memory", "postgres"])
-async def stores(
-    request: pytest.FixtureRequest, fresh_database: Callable[[str], Awaitable[str]]
-) -> AsyncIterator[Stores]:
-    if request.param == "memory":
-        database = Database()
-        yield Stores(MemoryStore(database), MemoryRegistry(database))
-        return
-    url = await fresh_database("gateway")
-    async with await open_pool(url, size=4, application_name="test") as pool:
-        yield Stores(SagaStore(pool), Registry(pool))
-
-
-def payment(number: int = 1, request_id: str = "", plan: tuple[str, ...] = ("a", "b")) -> Payment:
-    return Payment(
-        payment_id=f"pay_{number:026d}",
-        merchant_id="mer_1",
-        request_id=request_id or f"order-{number}",
-        fingerprint="f",
-        order_ref="",
-        description="",
-        amount_minor=1_000,
-        currency="CNY",
-        method="CARD",
-        payer_token="",
-        state=PaymentState.SENT,
-        evaluation_id=f"mer_1:order-{number}",
-        plan=plan,
-        created_at=NOW,
-        updated_at=NOW,
-        expires_at=NOW + timedelta(minutes=15),
-        hard_deadline_at=NOW + DAY,
-        next_run_at=None,
-    )
-
-
-def opened(draft: Payment) -> PaymentStep:
-    return payments.open_payment(draft, Verdicts(risk="ALLOW", case_id="", plan=draft.plan), NOW)
-
-
-def answered(step: PaymentStep, kind: OutcomeKind) -> PaymentStep:
-    attempt = step.attempt
-    assert attempt is not None
-    signal = Answered(outcome=Outcome(kind=kind), attempt_number=attempt.number, latency_ms=5)
-    after = payments.decide(step.subject, attempt, signal, NOW)
-    assert after is not None
-    return after
-
-
-def new(step: PaymentStep) -> NewSaga[Payment]:
-    return NewSaga(step=step, events=messages.encode_payment_events(step))
-
-
-def saved(step: PaymentStep) -> SavedStep[Payment]:
-    return SavedStep(step=step, events=messages.encode_payment_events(step))
-
-
-def refund(number: int, amount_minor: int, payment_id: str) -> NewSaga[Refund]:
-    step = refunds.open_refund(
-        Refund(
-            refund_id=f"ref_{number:026d}",
-            payment_id=payment_id,
-            merchant_id="mer_1",
-            request_id=f"back-{number}",
-            fingerprint="f",
-            amount_minor=amount_minor,
-            currency="CNY",
-            note="",
-            state=RefundState.SENT,
-            channel_id="a",
-            payment_out_ref="p1",
-            payment_amount_minor=1_000,
-            created_at=NOW,
-            updated_at=NOW,
-            hard_deadline_at=NOW + DAY,
-            next_run_at=NOW + LEASE,
-        ),
-        NOW,
-    )
-    return NewSaga(step=step, events=messages.encode_refund_events(step))
-
-
-async def paid(stores: Stores, number: int = 1) -> Payment:
-    step = opened(payment(number))
-    await stores.sagas.payments.create([new(step)])
-    after = answered(step, OutcomeKind.SUCCEEDED)
-    await stores.sagas.payments.save([saved(after)])
-    return after.subject
-
-
-async def refund_answered(
-    stores: Stores, asked: NewSaga[Refund], *kinds: OutcomeKind
-) -> list[Refund | BaseException]:
-    results: list[Refund | BaseException] = []
-    subject, attempt = asked.step.subject, asked.step.attempt
-    for kind in kinds:
-        signal = Answered(outcome=Outcome(kind=kind), attempt_number=1)
-        step = refunds.decide(subject, attempt, signal, NOW)
-        assert step is not None
-        events = messages.encode_refund_events(step)
-        results += await stores.sagas.refunds.save([SavedStep(step=step, events=events)])
-        subject, attempt = step.subject, step.attempt
-    return results
-
-
-async def refunded_minor(stores: Stores, payment_id: str) -> int:
-    loaded = await stores.sagas.payments.load(payment_id)
-    assert loaded is not None
-    return loaded[0].refunded_minor
-
-
-async def event_types(stores: Stores) -> list[str]:
-    return [event.type for event in await stores.registry.read_events("", 100)]
+from services.gateway.domain.channel import OutcomeKind
+from services.gateway.domain.payment import Payment
+from services.gateway.domain.saga import AttemptState, Step
+from tests.contract.saga_support import (
+    LEASE,
+    NOW,
+    Stores,
+    answered,
+    create,
+    due,
+    event_types,
+    opened,
+    paid,
+    payment,
+    payout,
+    saved,
+    standing,
+)
 
 
 async def test_a_request_written_before_answers_what_stands_and_writes_nothing(
@@ -157,8 +35,8 @@ async def test_a_request_written_before_answers_what_stands_and_writes_nothing(
 ) -> None:
     first, again, other = opened(payment(1)), opened(payment(2, "order-1")), opened(payment(3))
 
-    await stores.sagas.payments.create([new(first)])
-    answers = await stores.sagas.payments.create([new(again), new(other)])
+    await create(stores, first)
+    answers = await stores.sagas.payments.create([saved(again), saved(other)])
 
     assert answers == [first.subject, other.subject]
     assert await stores.sagas.payments.load(again.subject.payment_id) is None
@@ -168,35 +46,31 @@ async def test_a_request_written_before_answers_what_stands_and_writes_nothing(
 async def test_the_same_request_twice_in_one_batch_is_one_payment(stores: Stores) -> None:
     first, again = opened(payment(1)), opened(payment(2, "order-1"))
 
-    answers = await stores.sagas.payments.create([new(first), new(again)])
+    answers = await stores.sagas.payments.create([saved(first), saved(again)])
 
     assert answers == [first.subject, first.subject]
 
 
 async def test_a_step_is_written_with_its_attempts_and_events(stores: Stores) -> None:
-    step = opened(payment())
-    await stores.sagas.payments.create([new(step)])
+    step = await create(stores, opened(payment()))
     moved = answered(step, OutcomeKind.DECLINED_SOFT)
 
     results = await stores.sagas.payments.save([saved(moved)])
 
+    payment_id = moved.subject.payment_id
     assert results == [moved.subject]
-    assert await stores.sagas.payments.load(moved.subject.payment_id) == (
-        moved.subject,
-        moved.attempts,
-    )
-    assert await stores.sagas.attempts_of(moved.subject.payment_id) == moved.attempts
+    assert await stores.sagas.payments.load(payment_id) == (moved.subject, moved.attempts)
+    assert await stores.sagas.payments.attempts_of(payment_id) == moved.attempts
     second = moved.attempts[1]
     assert await stores.sagas.find_attempt("b", second.out_ref) == second
     assert await stores.sagas.find_attempt("a", second.out_ref) is None
     assert await event_types(stores) == ["payment.created", "payment.rerouted"]
-    told = await stores.sagas.history(moved.subject.payment_id)
-    assert [kind for _, kind in told] == ["payment.created", "payment.rerouted"]
+    history = await stores.sagas.history(payment_id)
+    assert [kind for _, kind in history] == ["payment.created", "payment.rerouted"]
 
 
 async def test_a_decision_on_an_older_row_is_not_written(stores: Stores) -> None:
-    step = opened(payment())
-    await stores.sagas.payments.create([new(step)])
+    step = await create(stores, opened(payment()))
     first, second = answered(step, OutcomeKind.DECLINED_SOFT), answered(step, OutcomeKind.SUCCEEDED)
 
     results = await stores.sagas.payments.save([saved(first), saved(second)])
@@ -211,130 +85,125 @@ async def test_a_decision_on_an_older_row_is_not_written(stores: Stores) -> None
 
 
 async def test_a_row_taken_over_can_no_longer_be_written_by_its_old_owner(stores: Stores) -> None:
-    step = opened(payment())
-    await stores.sagas.payments.create([new(step)])
+    step = await create(stores, opened(payment()))
     due_at = NOW + LEASE
 
-    assert await stores.sagas.payments.claim(due_at - timedelta(seconds=1), due_at, 10) == []
-    (taken,) = await stores.sagas.payments.claim(due_at, due_at + LEASE, 10)
+    assert await stores.sagas.payments.claim(due_at - timedelta(seconds=1), 10) == []
+    (taken,) = await stores.sagas.payments.claim(due_at, 10)
     (old,) = await stores.sagas.payments.save([saved(answered(step, OutcomeKind.SUCCEEDED))])
 
-    assert taken == replace(step.subject, epoch=2, next_run_at=due_at + LEASE)
+    assert taken == replace(step.subject, epoch=2, faults_count=1, next_run_at=due_at + LEASE)
     assert isinstance(old, StaleWrite)
-    assert await stores.sagas.payments.claim(due_at, due_at + LEASE, 10) == []
+    assert await stores.sagas.payments.claim(due_at, 10) == []
 
 
 async def test_the_longest_due_are_taken_first_and_the_ended_never(stores: Stores) -> None:
     for number, waited_s in ((1, 5), (2, 20), (3, 10)):
-        step = opened(payment(number))
-        due_at = NOW - timedelta(seconds=waited_s)
-        waiting = replace(step, subject=replace(step.subject, next_run_at=due_at))
-        await stores.sagas.payments.create([new(waiting)])
+        await create(stores, due(opened(payment(number)), NOW - timedelta(seconds=waited_s)))
     await paid(stores, 4)
 
-    taken = await stores.sagas.payments.claim(NOW, NOW + LEASE, 2)
+    taken = await stores.sagas.payments.claim(NOW, 2)
 
     assert {row.request_id for row in taken} == {"order-2", "order-3"}
 
 
-async def test_refunds_share_what_was_paid_and_a_repeat_reserves_nothing(stores: Stores) -> None:
-    payment_id = (await paid(stores)).payment_id
-    first, second, third = (refund(n, 600, payment_id) for n in (1, 2, 3))
+async def test_each_claim_that_gets_nowhere_waits_twice_as_long_and_the_last_is_the_last(
+    stores: Stores,
+) -> None:
+    await create(stores, due(opened(payment()), NOW))
+    table, at = stores.sagas.payments, NOW
 
-    assert await stores.sagas.create_refund(first) == first.step.subject
-    assert await stores.sagas.create_refund(second) is None
-    assert await stores.sagas.create_refund(first) == first.step.subject
-    assert await refunded_minor(stores, payment_id) == 600
+    for number in range(FAULTS_MAX):
+        (taken,) = await table.claim(at, 10)
+        assert taken.faults_count == number + 1
+        assert taken.next_run_at == at + timedelta(seconds=LEASE_S * 2**number)
+        at = taken.next_run_at
 
-    await refund_answered(stores, first, OutcomeKind.DECLINED_HARD)
-    assert await refunded_minor(stores, payment_id) == 0
-    assert await stores.sagas.create_refund(third) == third.step.subject
-    assert (await event_types(stores))[-3:] == ["refund.created", "refund.failed", "refund.created"]
-
-
-async def test_a_refund_that_happens_after_all_is_reserved_again(stores: Stores) -> None:
-    payment_id = (await paid(stores)).payment_id
-    asked = refund(1, 600, payment_id)
-    await stores.sagas.create_refund(asked)
-
-    results = await refund_answered(stores, asked, OutcomeKind.DECLINED_HARD, OutcomeKind.SUCCEEDED)
-
-    assert isinstance(results[-1], Refund)
-    assert results[-1].reason == refunds.LATE_SUCCESS
-    assert await refunded_minor(stores, payment_id) == 600
+    assert await table.claim(at + timedelta(days=30), 10) == []
+    (line,) = await table.backlog()
+    assert (line.flow, line.count, line.quarantined_count) == ("payment", 1, 1)
+    assert [row.request_id for row in await table.stuck(NOW, 10)] == ["order-1"]
 
 
-async def test_what_is_not_paid_cannot_be_refunded(stores: Stores) -> None:
-    step = opened(payment())
-    await stores.sagas.payments.create([new(step)])
+async def test_whoever_is_tried_again_by_a_person_is_taken_up_at_once(stores: Stores) -> None:
+    step = await create(stores, due(opened(payment()), NOW, faults_count=FAULTS_MAX))
+    table, payment_id = stores.sagas.payments, step.subject.payment_id
+    assert await table.claim(NOW, 10) == []
 
-    assert await stores.sagas.create_refund(refund(1, 1, step.subject.payment_id)) is None
-    assert await stores.sagas.create_refund(refund(2, 1, "pay_unknown")) is None
+    again = await table.retry(payment_id, NOW)
 
-
-def paid_out_twice(number: int) -> SavedStep[Payout]:
-    """A step that says of both attempts of a payout that they succeeded."""
-    draft = Payout(
-        payout_id=f"pout_{number:026d}",
-        merchant_id="mer_1",
-        request_id=f"salary-{number}",
-        fingerprint="f",
-        amount_minor=100,
-        currency="CNY",
-        payee_account="6222000011112222",
-        payee_name="payee",
-        payee_bank_code="",
-        description="",
-        state=PayoutState.HOLDING,
-        evaluation_id=f"mer_1:payout:{number}",
-        plan=("a", "b"),
-        created_at=NOW,
-        updated_at=NOW,
-        hard_deadline_at=NOW + DAY,
-        next_run_at=None,
-    )
-    attempts = tuple(
-        replace(
-            saga.first_attempt(draft.payout_id, "PAYOUT", channel_id, attempt_number, NOW),
-            state=AttemptState.SUCCEEDED,
-        )
-        for attempt_number, channel_id in ((1, "a"), (2, "b"))
-    )
-    return SavedStep(step=saga.Step(subject=draft, attempts=attempts), events=())
+    assert again is not None
+    assert (again.faults_count, again.next_run_at) == (0, NOW)
+    assert [row.payment_id for row in await table.claim(NOW, 10)] == [payment_id]
 
 
-async def test_a_payout_that_succeeds_twice_is_refused_and_harms_no_other(stores: Stores) -> None:
-    table = stores.sagas.payouts
-    steps = [
-        payouts.open_payout(paid_out_twice(n).step.subject, "ALLOW", "", ("a", "b"), NOW)
-        for n in (1, 2)
-    ]
-    await table.create(
-        [NewSaga(step=step, events=messages.encode_payout_events(step)) for step in steps]
-    )
-    bad = paid_out_twice(1)
-    moved = replace(steps[0].subject, version=steps[0].subject.version + 1)
-    sent = payouts.decide(steps[1].subject, None, saga.HoldPlaced(), NOW)
-    assert sent is not None
+async def test_what_has_ended_is_not_tried_again(stores: Stores) -> None:
+    ended = await paid(stores)
 
-    results = await table.save(
-        [
-            SavedStep(step=replace(bad.step, subject=moved), events=()),
-            SavedStep(step=sent, events=messages.encode_payout_events(sent)),
-        ]
-    )
+    assert await stores.sagas.payments.retry(ended.payment_id, NOW) is None
+    assert await stores.sagas.payments.retry("pay_unknown", NOW) is None
 
-    assert isinstance(results[0], asyncpg.UniqueViolationError)
-    assert results[1] == sent.subject
-    assert await table.load(steps[0].subject.payout_id) == (steps[0].subject, ())
+
+async def test_a_fault_is_noted_by_the_owner_and_by_nobody_else(stores: Stores) -> None:
+    step = await create(stores, due(opened(payment()), NOW))
+    table = stores.sagas.payments
+    (taken,) = await table.claim(NOW, 10)
+
+    await table.note_fault(step.subject, "an owner of the past")
+    await table.note_fault(taken, "x" * 10_000)
+
+    loaded = await table.load(step.subject.payment_id)
+    assert loaded is not None
+    assert set(loaded[0].last_fault) == {"x"}
+    assert len(loaded[0].last_fault) < 1_000
+    assert loaded[0].version == taken.version
+
+
+async def test_a_stopping_owner_makes_its_rows_due_and_leaves_others_alone(stores: Stores) -> None:
+    table = stores.sagas.payments
+    mine = (await create(stores, opened(payment(1)))).subject
+    lost = (await create(stores, due(opened(payment(2)), NOW))).subject
+    (theirs,) = await table.claim(NOW, 10)
+
+    count = await table.hand_over([mine, lost], NOW + timedelta(seconds=1))
+
+    assert count == 1
+    (taken,) = await table.claim(NOW + timedelta(seconds=1), 10)
+    assert (taken.payment_id, taken.epoch) == (mine.payment_id, 2)
+    loaded = await table.load(lost.payment_id)
+    assert loaded is not None
+    assert loaded[0].next_run_at == theirs.next_run_at
+
+
+async def test_what_rests_is_not_handed_over(stores: Stores) -> None:
+    ended = await paid(stores)
+
+    assert await stores.sagas.payments.hand_over([ended], NOW) == 0
+
+
+async def test_overdue_rows_are_stuck_and_those_in_time_are_not(stores: Stores) -> None:
+    await create(stores, due(opened(payment(1)), NOW - timedelta(minutes=5)))
+    await create(stores, opened(payment(2)))
+
+    assert [row.request_id for row in await stores.sagas.payments.stuck(NOW, 10)] == ["order-1"]
+
+
+async def test_what_has_not_ended_is_counted_by_state(stores: Stores) -> None:
+    await paid(stores, 1)
+    await create(stores, opened(payment(2)))
+    await standing(stores, OutcomeKind.UNKNOWN, 3)
+    await standing(stores, OutcomeKind.UNKNOWN, 4)
+
+    lines = {line.state: line for line in await stores.sagas.backlog()}
+
+    assert {state: line.count for state, line in lines.items()} == {"SENT": 1, "UNKNOWN": 2}
+    assert lines["SENT"].oldest_at == NOW
+    assert await stores.sagas.unknown_by_channel() == {"a": 2}
 
 
 async def test_an_event_told_before_undoes_its_whole_transaction(stores: Stores) -> None:
-    step = opened(payment())
-    await stores.sagas.payments.create([new(step)])
-    repeated = SavedStep(
-        step=answered(step, OutcomeKind.SUCCEEDED), events=messages.encode_payment_events(step)
-    )
+    step = await create(stores, opened(payment()))
+    repeated = Saved(step=answered(step, OutcomeKind.SUCCEEDED), events=saved(step).events)
 
     with pytest.raises(asyncpg.UniqueViolationError):
         await stores.sagas.payments.save([repeated])
@@ -342,6 +211,36 @@ async def test_an_event_told_before_undoes_its_whole_transaction(stores: Stores)
     loaded = await stores.sagas.payments.load(step.subject.payment_id)
     assert loaded == (step.subject, step.attempts)
     assert await event_types(stores) == ["payment.created"]
+
+
+async def test_a_payout_that_succeeds_twice_is_refused_and_harms_no_other(stores: Stores) -> None:
+    table = stores.sagas.payouts
+    steps = [payouts.open_payout(payout(n), "ALLOW", "", ("a", "b"), NOW) for n in (1, 2)]
+    await table.create([saved(step) for step in steps])
+    moved = replace(steps[0].subject, version=steps[0].subject.version + 1)
+    twice = tuple(
+        replace(
+            saga.first_attempt(moved.payout_id, "PAYOUT", channel_id, number, NOW),
+            state=AttemptState.SUCCEEDED,
+        )
+        for number, channel_id in ((1, "a"), (2, "b"))
+    )
+    sent = payouts.decide(steps[1].subject, None, saga.HoldPlaced(), NOW)
+    assert sent is not None
+
+    results = await table.save([saved(Step(subject=moved, attempts=twice)), saved(sent)])
+
+    assert isinstance(results[0], asyncpg.UniqueViolationError)
+    assert results[1] == sent.subject
+    assert await table.load(steps[0].subject.payout_id) == (steps[0].subject, ())
+
+
+async def test_a_request_is_found_by_its_merchant(stores: Stores) -> None:
+    ended = await paid(stores)
+    assert isinstance(ended, Payment)
+
+    assert await stores.sagas.refunds.find_request("mer_1", "back-1") is None
+    assert await stores.sagas.captures.find_request("mer_1", "take-1") is None
 
 
 async def test_a_cursor_moves_only_from_where_its_mover_saw_it(stores: Stores) -> None:

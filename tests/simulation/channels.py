@@ -1,69 +1,48 @@
 """Channels that keep an honest book and tell about it as badly as real ones do."""
 
 import asyncio
-import enum
 import itertools
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import timedelta
 from random import Random
+from typing import Literal
 
 from services.gateway.domain.channel import (
     Callback,
     CallbackAck,
+    CaptureOrder,
     ChargeOrder,
     Outcome,
     OutcomeKind,
     PayoutOrder,
     RefundOrder,
 )
+from tests.simulation import book
+from tests.simulation.book import Entry, State
 from tests.simulation.chaos import Chaos
 from tests.simulation.history import History
-from tests.simulation.loop import EPOCH
 from tests.simulation.network import Network
 
 TURNED_AWAY = frozenset({"CHANNEL_BUSY", "NOT_FUNDED"})
 """Codes of refusals that a channel does not even note down."""
+HOUR_S = 3600.0
+DAY_S = 24 * HOUR_S
 VISIBLE_WITHIN_S = 4.0
+# A payer has at most a day.
+LAPSES_WITHIN_S = 20 * HOUR_S
 PAYER_MAX_S = 45.0
 RELAPSE_MAX_S = 30.0
+# A bank may take days over a refund or payout, and send a payout back days after it took it.
+BANK_DAYS_S = 4.5 * DAY_S
+RETURNS_WITHIN_S = (20.0, 2 * DAY_S, 2.9 * DAY_S, 4.0 * DAY_S)
+HOLD_EXPIRES_WITHIN_S = (60.0, 2 * DAY_S)
 CALLBACK_RETRIES_S = (2.0, 5.0, 10.0, 20.0, 30.0)
 CALLBACK_TRIES_MAX = 60
-
-
-class State(enum.Enum):
-    """What a channel knows of one number."""
-
-    PAID = "PAID"
-    PENDING = "PENDING"
-    DECLINED_SOFT = "DECLINED_SOFT"
-    DECLINED_HARD = "DECLINED_HARD"
-    CLOSED = "CLOSED"
-
-
-_OUTCOMES = {
-    State.PAID: OutcomeKind.SUCCEEDED,
-    State.PENDING: OutcomeKind.PENDING,
-    State.DECLINED_SOFT: OutcomeKind.DECLINED_SOFT,
-    State.DECLINED_HARD: OutcomeKind.DECLINED_HARD,
-    State.CLOSED: OutcomeKind.CLOSED,
+_CALLBACK_KINDS: dict[str, Literal["payment", "capture", "refund", "payout"]] = {
+    "charge": "payment",
+    "capture": "capture",
+    "refund": "refund",
+    "payout": "payout",
 }
-
-
-@dataclass(slots=True)
-class Entry:
-    """A line of the channel's book."""
-
-    kind: str
-    out_ref: str
-    state: State
-    amount_minor: int = 0
-    currency: str = "CNY"
-    payment_out_ref: str = ""
-    visible_at_s: float = 0.0
-    has_lied: bool = False
-    qr_content: str = ""
-
 
 # Delivers a callback to some replica: the acknowledgement, or None when none came.
 Deliver = Callable[[str, dict[str, str], bytes], Awaitable[CallbackAck | None]]
@@ -101,7 +80,25 @@ class Channel:
             self._history.add(order.out_ref, f"{self.channel_id} is busy: not even noted")
             return Outcome(kind=OutcomeKind.DECLINED_SOFT, code="CHANNEL_BUSY")
         entry = Entry("charge", order.out_ref, State.PAID, order.amount_minor, order.currency)
+        entry.is_hold = order.capture_later
         return self._open(entry, order.method)
+
+    def capture(self, order: CaptureOrder) -> Outcome:
+        if order.out_ref in self.book:
+            return self._tell(self.book[order.out_ref])
+        entry = Entry("capture", order.out_ref, State.PAID, order.amount_minor, order.currency)
+        entry.payment_out_ref = order.payment_out_ref
+        charge = self.book.get(order.payment_out_ref)
+        if (
+            charge is None
+            or charge.state is not State.AUTHORIZED
+            or charge.captured_minor + order.amount_minor > charge.amount_minor
+        ):
+            return self._refuse(entry)
+        outcome = self._open(entry, "CAPTURE")
+        if entry.state in {State.PAID, State.PENDING}:
+            self._draw_on(charge, order.amount_minor, is_final=order.is_final)
+        return outcome
 
     def refund(self, order: RefundOrder) -> Outcome:
         if order.out_ref in self.book:
@@ -116,12 +113,9 @@ class Channel:
         if (
             charge is None
             or charge.state is not State.PAID
-            or entry.amount_minor > self._room_minor(charge)
+            or entry.amount_minor > book.room_minor(self.book, charge)
         ):
-            entry.state = State.DECLINED_HARD
-            self.book[entry.out_ref] = entry
-            self._note(entry)
-            return self._tell(entry)
+            return self._refuse(entry)
         return self._open(entry, "REFUND")
 
     def payout(self, order: PayoutOrder) -> Outcome:
@@ -143,41 +137,81 @@ class Channel:
             self._note(entry)
         if entry.state is State.PENDING:
             self._become(entry, State.CLOSED)
+            if not entry.is_hold and self._chaos.strikes("closed, then paid"):
+                entry.has_lied = True
+                self._later(RELAPSE_MAX_S, self._relapse, entry)
+        if entry.state is State.AUTHORIZED:
+            self._release(entry)
         if entry.state is State.PAID:
             return self._tell(entry)
         self._chaos.counts["order closed at its channel"] += 1
         return Outcome(kind=OutcomeKind.CLOSED, code="CLOSED")
 
+    def close_by_telephone(self, out_ref: str, kind: str) -> None:
+        """A person has this order closed, whatever the channel's servers say."""
+        entry = self.book.get(out_ref)
+        if entry is None:
+            self.book[out_ref] = Entry(kind, out_ref, State.CLOSED)
+        elif entry.state is State.PENDING:
+            self._become(entry, State.CLOSED)
+        elif entry.state is State.AUTHORIZED:
+            self._release(entry)
+
+    def _refuse(self, entry: Entry) -> Outcome:
+        entry.state = State.DECLINED_HARD
+        self.book[entry.out_ref] = entry
+        self._note(entry)
+        return self._tell(entry)
+
     def _open(self, entry: Entry, method: str) -> Outcome:
         if self._chaos.strikes("channel fails before commit"):
+            entry.state = State.DECLINED_SOFT
             return Outcome(kind=OutcomeKind.UNKNOWN, code="HTTP_500")
-        entry.state = self._draw(method)
+        self.book[entry.out_ref] = entry
+        entry.state = self._draw(entry, method)
+        entry.moved_at_s = self._loop.now_s
         if entry.state is State.PENDING and method == "WECHAT_QR":
             entry.qr_content = f"qr:{entry.out_ref}"
         if self._chaos.strikes("channel does not know the number yet"):
             entry.visible_at_s = self._loop.now_s + VISIBLE_WITHIN_S * self._rng.random()
-        if entry.kind != "payout":
-            self._lie(entry)
-        self.book[entry.out_ref] = entry
+        self._lie(entry)
         self._note(entry)
         if entry.state is State.PENDING:
-            self._later(PAYER_MAX_S, self._resolve, entry)
-        elif entry.kind != "payout" and entry.state is State.PAID:
+            is_slow = entry.kind in {"refund", "payout"} and self._chaos.strikes("bank takes days")
+            self._later(BANK_DAYS_S if is_slow else PAYER_MAX_S, self._resolve, entry)
+        elif entry.state in {State.PAID, State.AUTHORIZED}:
             self._call_back(entry)
+        self._fate(entry)
         if self._chaos.strikes("channel fails after commit"):
             return Outcome(kind=OutcomeKind.UNKNOWN, code="HTTP_502")
         return self._tell(entry)
 
-    def _draw(self, method: str) -> State:
+    def _draw(self, entry: Entry, method: str) -> State:
         chance = self._rng.random()
+        done = State.AUTHORIZED if entry.is_hold else State.PAID
         if method == "WECHAT_QR":
             return State.PENDING if chance < 0.95 else State.DECLINED_SOFT
-        for share, state in ((0.66, State.PAID), (0.8, State.PENDING), (0.92, State.DECLINED_SOFT)):
+        if entry.kind == "capture":
+            # A channel that has reserved money gives it; it may only take its time.
+            return State.PAID if chance < 0.7 else State.PENDING
+        for share, state in ((0.66, done), (0.8, State.PENDING), (0.92, State.DECLINED_SOFT)):
             if chance < share:
                 return state
         return State.DECLINED_HARD
 
+    def _fate(self, entry: Entry) -> None:
+        """What will become of it by itself."""
+        if entry.state is State.AUTHORIZED and self._chaos.strikes("authorisation expires early"):
+            entry.is_quiet = self._rng.random() < 0.5
+            self._later(self._rng.choice(HOLD_EXPIRES_WITHIN_S), self._expire, entry)
+        is_paid_out = entry.kind == "payout" and entry.state is State.PAID
+        if is_paid_out and self._chaos.strikes("payout returned"):
+            entry.is_quiet = self._rng.random() < 0.5
+            self._later(self._rng.choice(RETURNS_WITHIN_S), self._send_back, entry)
+
     def _lie(self, entry: Entry) -> None:
+        if entry.kind in {"payout", "capture"} or entry.is_hold:
+            return
         is_charged = entry.kind == "charge" and entry.state is State.PAID
         if is_charged and self._chaos.strikes("another amount charged"):
             entry.amount_minor += 1
@@ -188,20 +222,11 @@ class Channel:
             # At once, it races with our next step; later, it meets a payment that has moved on.
             self._later(self._rng.choice((0.0, RELAPSE_MAX_S)), self._relapse, entry)
 
-    def _room_minor(self, charge: Entry) -> int:
-        """What can still be given back of a charge."""
-        return charge.amount_minor - sum(
-            other.amount_minor
-            for other in self.book.values()
-            if other.payment_out_ref == charge.out_ref
-            and other.state in {State.PAID, State.PENDING}
-        )
-
     def _relapse(self, entry: Entry) -> None:
-        """What was declined happens after all."""
+        """What was declined or closed happens after all."""
         if entry.kind == "charge":
             self._become(entry, State.PAID)
-        elif entry.amount_minor <= self._room_minor(self.book[entry.payment_out_ref]):
+        elif entry.amount_minor <= book.room_minor(self.book, self.book[entry.payment_out_ref]):
             self._become(entry, State.PAID)
             self._chaos.counts["refund paid after its decline"] += 1
 
@@ -210,25 +235,58 @@ class Channel:
         if entry.state is not State.PENDING:
             return
         chance = self._rng.random()
-        if chance < 0.6:
-            self._become(entry, State.PAID)
+        if chance < 0.6 or entry.kind == "capture":
+            self._become(entry, State.AUTHORIZED if entry.is_hold else State.PAID)
+            self._fate(entry)
         elif not entry.qr_content:
             self._become(entry, State.DECLINED_HARD)
+        else:
+            self._later(LAPSES_WITHIN_S, self._lapse, entry)
+
+    def _lapse(self, entry: Entry) -> None:
+        """Nobody can pay any more."""
+        if entry.state is State.PENDING:
+            entry.state = State.CLOSED
+            self._note(entry)
+
+    def _draw_on(self, charge: Entry, amount_minor: int, *, is_final: bool) -> None:
+        charge.captured_minor += amount_minor
+        if is_final or charge.captured_minor == charge.amount_minor:
+            charge.state = State.PAID
+            self._note(charge)
+
+    def _release(self, entry: Entry) -> None:
+        """An authorisation ends: what was captured stays."""
+        entry.state = State.PAID if entry.captured_minor else State.CLOSED
+        self._note(entry)
+
+    def _expire(self, entry: Entry) -> None:
+        if entry.state is State.AUTHORIZED:
+            self._chaos.counts["authorisation expired at its channel"] += 1
+            self._release(entry)
+            self._call_back(entry)
+
+    def _send_back(self, entry: Entry) -> None:
+        if entry.state is State.PAID:
+            entry.returned_at_s = self._loop.now_s
+            self._become(entry, State.RETURNED)
 
     def _become(self, entry: Entry, state: State) -> None:
         entry.state = state
+        if state is State.PAID:
+            entry.moved_at_s = self._loop.now_s
         self._note(entry)
-        if entry.kind != "payout":
-            self._call_back(entry)
+        self._call_back(entry)
 
     def _tell(self, entry: Entry) -> Outcome:
-        is_moved = entry.state is State.PAID
+        is_moved = entry.state in {State.PAID, State.RETURNED}
+        at_s = entry.returned_at_s if entry.state is State.RETURNED else entry.moved_at_s
         return Outcome(
-            kind=_OUTCOMES[entry.state],
+            kind=book.OUTCOMES[entry.state],
             provider_ref=f"{self.channel_id}-{entry.out_ref}",
             code="" if is_moved else entry.state.value,
-            paid_at=EPOCH + timedelta(seconds=self._loop.now_s) if is_moved else None,
-            amount_minor=entry.amount_minor if is_moved else None,
+            paid_at=book.instant(at_s) if is_moved else None,
+            amount_minor=entry.moved_minor if is_moved else None,
             currency=entry.currency if is_moved else "",
             qr_content=entry.qr_content,
         )
@@ -236,13 +294,12 @@ class Channel:
     def _note(self, entry: Entry) -> None:
         self._history.add(
             entry.out_ref,
-            f"{self.channel_id} books {entry.kind} {entry.state.value} {entry.amount_minor}"
-            + (" (it lies)" if entry.has_lied else ""),
+            f"{self.channel_id} books {entry.kind} {entry.state.value} {entry.moved_minor}"
+            f" of {entry.amount_minor}" + (" (it lies)" if entry.has_lied else ""),
         )
 
     def _call_back(self, entry: Entry) -> None:
-        is_late_truth = entry.has_lied and entry.state is State.PAID
-        if not is_late_truth and self._chaos.strikes("callback lost"):
+        if entry.is_quiet or self._chaos.strikes("callback lost"):
             return
         if entry.state is State.PAID and self._chaos.strikes("callback out of order"):
             stale = Outcome(kind=OutcomeKind.PENDING, code="STALE")
@@ -263,7 +320,7 @@ class Channel:
         event_id = f"{entry.out_ref}-{next(self._numbers)}"
         callback = Callback(
             event_id=event_id,
-            kind="refund" if entry.kind == "refund" else "payment",
+            kind=_CALLBACK_KINDS[entry.kind],
             out_ref=entry.out_ref,
             outcome=outcome,
         )

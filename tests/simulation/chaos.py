@@ -21,7 +21,11 @@ RATES = {
     "channel fails after commit": 0.1,
     "channel busy": 0.06,
     "channel does not know the number yet": 0.3,
-    "declined, then paid": 0.4,
+    "declined, then paid": 0.3,
+    "closed, then paid": 0.3,
+    "authorisation expires early": 0.15,
+    "payout returned": 0.4,
+    "bank takes days": 0.25,
     "another amount charged": 0.02,
     "callback lost": 0.15,
     "callback twice": 0.15,
@@ -34,6 +38,7 @@ RATES = {
 ACTIONS = (
     "replica killed",
     "replica paused beyond its lease",
+    "replica stopped gracefully",
     "database away",
     "channel away",
     "neighbour away",
@@ -54,8 +59,44 @@ OCCURRENCES = (
     "payment canceled",
     "review decided",
     "order closed at its channel",
+    "captured in parts",
+    "capture over the limit refused",
+    "capture beside a void refused",
+    "authorisation voided",
+    "authorisation expired at its channel",
+    "authorisation expired with us",
+    "captured, and the rest released",
+    "late success refunded by itself",
+    "settled by a bill's line",
+    "settled by a bill's silence",
+    "handed over",
+    "poison quarantined",
+    "poison taken up again",
+    "forced by two people",
+    "forced by one person refused",
+    "two checkers at once",
+    "releases side by side",
+    "too new for an old replica",
+    "batch settled",
+    "batch refused",
+    "logs read",
 )
-CRASH_CHANCE = 0.012
+CRASH_CHANCE = 0.004
+# Points that a world reaches so seldom that they would hardly ever be points of death.
+SELDOM = {
+    "channel capture unsent": 8.0,
+    "channel capture done": 8.0,
+    "channel refund done": 4.0,
+    "channel payout done": 4.0,
+    "hand over done": 20.0,
+    "hold unsent": 4.0,
+    "hold done": 4.0,
+    "capture done": 4.0,
+    "void done": 4.0,
+    "make batches done": 10.0,
+    "force done": 20.0,
+    "decide done": 20.0,
+}
 KIND_SHARE = 0.6
 
 
@@ -89,7 +130,7 @@ class Chaos:
             not self.is_on
             or machine is None
             or not machine.is_alive
-            or self.rng.random() >= self._crash_chance * weight
+            or self.rng.random() >= self._crash_chance * weight * SELDOM.get(point, 1.0)
         ):
             return False
         self.counts[f"crash at {point}"] += 1

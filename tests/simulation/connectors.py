@@ -14,6 +14,7 @@ from services.gateway.domain.channel import (
     Callback,
     CallbackAck,
     CallbackSignatureInvalid,
+    CaptureOrder,
     ChannelUnsupported,
     ChargeOrder,
     Connector,
@@ -54,6 +55,12 @@ class SimulatedConnector:
 
     async def close(self, out_ref: str) -> Outcome:
         return await self._ask("close", lambda: self._channel.close(out_ref))
+
+    async def capture(self, order: CaptureOrder) -> Outcome:
+        return await self._ask("capture", lambda: self._channel.capture(order))
+
+    async def query_capture(self, out_ref: str) -> Outcome:
+        return await self._ask("query", lambda: self._channel.query(out_ref))
 
     async def refund(self, order: RefundOrder) -> Outcome:
         return await self._ask("refund", lambda: self._channel.refund(order))

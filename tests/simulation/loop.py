@@ -18,6 +18,8 @@ from typing_extensions import override
 
 EPOCH = datetime(2026, 11, 11, 4, 0, tzinfo=UTC)
 CLOSES_MAX = 3
+# So many tasks are remembered before those that are done are forgotten.
+TASKS_MAX = 500
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -31,7 +33,7 @@ class Machine:
         self.drift_s = drift_s
         self.is_alive = True
         self.is_paused = False
-        self.parked: list[asyncio.Handle] = []
+        self.parked: list[Call] = []
 
 
 _machine: ContextVar[Machine | None] = ContextVar("machine", default=None)
@@ -49,6 +51,29 @@ def context_of(machine: Machine | None) -> Context:
     return context
 
 
+class Call(asyncio.TimerHandle):
+    """A callback to come, with nothing of what a handle keeps for debugging."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, when_s: float, callback: Any, args: Any, loop: "SimulatedLoop", context: Context
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._context = context
+        self._loop = loop
+        self._when = when_s
+        self._cancelled = False
+        self._scheduled = False
+        self._source_traceback = None
+        self._repr = None
+
+    @override
+    def cancel(self) -> None:
+        self._cancelled = True
+
+
 class Exhausted(Exception):
     """Nothing is left to happen, or too much has."""
 
@@ -63,12 +88,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.tasks: list[asyncio.Task[Any]] = []
         self.complaints: list[str] = []
         self._steps_max = steps_max
+        self._tasks_max = TASKS_MAX
         self._random = rng.random
-        self._ready: list[asyncio.Handle] = []
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._ready: list[Call] = []
+        self._timers: list[tuple[float, int, Call]] = []
         self._numbers = itertools.count()
         # Handles of dead machines: kept, so that no coroutine of theirs is closed before the world ends.
-        self._graveyard: list[asyncio.Handle] = []
+        self._graveyard: list[Call] = []
 
     @override
     def time(self) -> float:
@@ -81,7 +107,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = Call(0.0, callback, args, self, copy_context() if context is None else context)
         self._ready.append(handle)
         return handle
 
@@ -103,7 +129,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = Call(when, callback, args, self, copy_context() if context is None else context)
         heapq.heappush(self._timers, (when, next(self._numbers), timer))
         return timer
 
@@ -117,6 +143,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     ) -> asyncio.Task[T]:
         task = asyncio.Task(coro, loop=self, context=context)
         self.tasks.append(task)
+        if len(self.tasks) > self._tasks_max:
+            self.tasks = [each for each in self.tasks if not each.done()]
+            self._tasks_max = TASKS_MAX + len(self.tasks)
         return task
 
     @override
@@ -139,38 +168,38 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self.close()
 
     def _run_once(self) -> None:
-        while not self._is_stopping():
-            self._step()
-
-    def _step(self) -> None:
-        ready, timers = self._ready, self._timers
-        if not ready:
-            if not timers:
-                raise Exhausted("nothing is left to happen")
-            self.now_s = max(self.now_s, timers[0][0])
-        while timers and timers[0][0] <= self.now_s:
-            ready.append(heapq.heappop(timers)[2])
-        self.steps += 1
-        if self.steps > self._steps_max:
-            raise Exhausted(f"more than {self._steps_max} steps")
-        index = int(self._random() * len(ready))
-        handle = ready[index]
-        ready[index] = ready[-1]
-        ready.pop()
-        if handle.cancelled():
-            return
-        machine = handle._context.get(_machine)  # type: ignore[attr-defined]  # not in the stubs
-        if machine is not None:
-            if not machine.is_alive:
-                self._graveyard.append(handle)
-                return
-            if machine.is_paused:
+        ready, timers, draw = self._ready, self._timers, self._random
+        pop = heapq.heappop
+        while not self._stopping:  # type: ignore[attr-defined]  # not in the stubs
+            if not ready:
+                if not timers:
+                    raise Exhausted("nothing is left to happen")
+                self.now_s = max(self.now_s, timers[0][0])
+            while timers and timers[0][0] <= self.now_s:
+                ready.append(pop(timers)[2])
+            # Any of them may be next.
+            index = int(draw() * len(ready))
+            handle = ready[index]
+            ready[index] = ready[-1]
+            ready.pop()
+            if handle._cancelled:
+                continue
+            self.steps += 1
+            if self.steps > self._steps_max:
+                raise Exhausted(f"more than {self._steps_max} steps")
+            machine = handle._context.get(_machine)
+            if machine is None or not (machine.is_paused or not machine.is_alive):
+                self._run_one(handle)
+            elif machine.is_alive:
                 machine.parked.append(handle)
-                return
-        handle._run()
+            else:
+                self._graveyard.append(handle)
 
-    def _is_stopping(self) -> bool:
-        return bool(self._stopping)  # type: ignore[attr-defined]  # not in the stubs
+    def _run_one(self, handle: Call) -> None:
+        try:
+            handle._context.run(handle._callback, *handle._args)
+        except Exception as error:  # noqa: BLE001 -- a callback's error is a finding, not the loop's end
+            self.call_exception_handler({"message": f"{handle._callback}", "exception": error})
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers are dropped when their time comes."""

@@ -35,6 +35,7 @@ RISK_TIMEOUT_S = 2.0
 ROUTER_TIMEOUT_S = 1.0
 CASE_OPEN_MAX_S = 40.0
 CURRENCY = "CNY"
+CURRENCIES = ("CNY", "USD")
 BANK = "platform/bank/CNY"
 
 T = TypeVar("T")
@@ -133,8 +134,18 @@ class LedgerNode:
         self._history = history
         self._now = now
 
-    def open(self, account_id: str, role: Role) -> None:
-        self.balances[account_id] = Balance(account_id=account_id, role=role, currency=CURRENCY)
+    def open(self, account_id: str, role: Role, currency: str = CURRENCY) -> None:
+        self.balances[account_id] = Balance(account_id=account_id, role=role, currency=currency)
+
+    def open_accounts(
+        self, request: account_pb2.OpenAccountsRequest
+    ) -> account_pb2.OpenAccountsResponse:
+        for account in request.accounts:
+            if account.account_id not in self.balances:
+                name = account_pb2.AccountRole.Name(account.role).removeprefix("ACCOUNT_ROLE_")
+                self.open(account.account_id, Role(name), account.currency)
+        results = [account_pb2.AccountResult(account=each) for each in request.accounts]
+        return account_pb2.OpenAccountsResponse(results=results)
 
     def fund(self, merchant_id: str, amount_minor: int) -> None:
         transfer = Transfer(
@@ -196,12 +207,14 @@ class LedgerNode:
 
     def _check(self) -> None:
         """I1 and I2, in every committed state."""
-        net_minor = sum(b.debits_minor - b.credits_minor for b in self.balances.values())
-        if net_minor:
-            self.breaches.append(f"I1 the ledger is off by {net_minor}")
+        nets_minor = dict.fromkeys(CURRENCIES, 0)
         for balance in self.balances.values():
+            nets_minor[balance.currency] += balance.debits_minor - balance.credits_minor
             if balance.role.has_floor and balance.available_minor < 0:
                 self.breaches.append(f"I2 {balance.account_id} stands at {balance.available_minor}")
+        for currency, net_minor in nets_minor.items():
+            if net_minor:
+                self.breaches.append(f"I1 the ledger is off by {net_minor} {currency}")
 
 
 class _Method(Protocol):
@@ -239,6 +252,7 @@ class Neighbours:
                 PlaceHolds=_method(network, "account", "hold", ledger_node.place),
                 CaptureHolds=_method(network, "account", "capture", ledger_node.capture),
                 VoidHolds=_method(network, "account", "void", ledger_node.void),
+                OpenAccounts=_method(network, "account", "open", ledger_node.open_accounts),
             ),
         )
         self.risk_stub = cast(

@@ -1,28 +1,45 @@
 """The gateway's stores over the database in memory. tests/contract/test_saga_store.py holds them to what the real ones do."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from typing_extensions import override
 
 from libs.db.pool import Pool
-from libs.events.log import StoredEvent
-from services.gateway.domain import refund as refunds
-from services.gateway.domain.errors import StaleWrite
-from services.gateway.domain.payment import Payment, PaymentState
+from libs.saga import table
+from libs.saga.flow import FAULT_TEXT_MAX, FAULTS_MAX, OVERDUE_S, FlowTooNew, StaleWrite, Step
+from libs.saga.table import BacklogLine, Saved
+from services.gateway.domain import follow_up
+from services.gateway.domain.capture import Capture
+from services.gateway.domain.cases import Case
+from services.gateway.domain.follow_up import FollowUpState
+from services.gateway.domain.payment import Payment
 from services.gateway.domain.payout import Payout
-from services.gateway.domain.refund import Refund, RefundState
-from services.gateway.domain.saga import Attempt
-from services.gateway.store.registry import Registry
-from services.gateway.store.sagas import NewSaga, SagaStore, SagaTable, SavedStep
-from tests.simulation.database import Database
+from services.gateway.domain.refund import Refund, RefundOrigin
+from services.gateway.domain.saga import Attempt, CloseCase, OpenCase
+from services.gateway.store import sagas
+from services.gateway.store.sagas import UNKNOWN_ATTEMPTS_MAX, SagaStore, Subject
+from tests.simulation import reservations
+from tests.simulation.database import Database, Layout
 
-S = TypeVar("S", bound=Payment | Refund | Payout)
+S = TypeVar("S")
+A = TypeVar("A")
+G = TypeVar("G", bound=Subject)
+F = TypeVar("F", Capture, Refund)
 T = TypeVar("T")
 
 _NO_POOL = cast(Pool, None)
+_OPEN_STATES = frozenset({"SENT", "PENDING", "UNKNOWN"})
+_KINDS: Mapping[str, type[Any]] = {
+    "payment": Payment,
+    "capture": Capture,
+    "refund": Refund,
+    "payout": Payout,
+}
+LAYOUTS = {each.flow: Layout(each._spec, _KINDS[each.flow]) for each in SagaStore(_NO_POOL).tables}
 
 
 class Carry(Protocol):
@@ -36,191 +53,311 @@ async def at_once(operation: str, transact: Callable[[], T]) -> T:
     return transact()
 
 
-class MemoryTable(SagaTable[S]):
-    """One flow's rows."""
+class MemoryTable(table.SagaTable[Any, Any]):
+    """One flow's rows. `beside` writes what a step says besides its row."""
 
-    def __init__(self, database: Database, name: str, carry: Carry) -> None:
-        super().__init__(_NO_POOL, name, lambda row: cast(S, row))
-        self._database = database
+    def __init__(
+        self,
+        database: Database,
+        layout: Layout,
+        carry: Carry,
+        beside: Callable[[Step[Any, Any]], None],
+        on_claim: Callable[["MemoryTable"], None],
+    ) -> None:
+        self.layout = layout
+        self.database = database
         self._carry = carry
+        self._beside = beside
+        self._on_claim = on_claim
+
+    @property
+    @override
+    def flow(self) -> str:
+        return self.layout.name
 
     @override
-    async def _create(self, batch: Sequence[NewSaga[S]]) -> list[S | BaseException]:
+    def key(self, subject: Any) -> str:
+        return self.layout.key(subject)
+
+    @override
+    async def _create(self, batch: Sequence[Saved[Any, Any]]) -> list[Any]:
         return await self._carry("create", partial(self._insert, batch))
 
-    def _insert(self, batch: Sequence[NewSaga[S]]) -> list[S | BaseException]:
-        database = self._database
-        with database.transaction():
+    def _insert(self, batch: Sequence[Saved[Any, Any]]) -> list[Any]:
+        with self.database.transaction():
             for new in batch:
-                if database.insert(self._name, new.step.subject):
-                    for attempt in new.step.attempts:
-                        database.upsert_attempt(attempt)
-                    database.append(new.events)
-            return [database.find_by_request(self._name, new.step.subject) for new in batch]
+                self.write_new(new)
+            return [self.database.find(self.layout, new.step.subject) for new in batch]
+
+    def write_new(self, new: Saved[Any, Any]) -> bool:
+        """False, and nothing is written, when something stands under its identity."""
+        is_new = self.database.insert(self.layout, new.step.subject)
+        if is_new:
+            self._write_rest(new)
+        return is_new
 
     @override
-    async def _save(self, batch: Sequence[SavedStep[S]]) -> list[S | BaseException]:
+    async def _save(self, batch: Sequence[Saved[Any, Any]]) -> list[Any]:
         return await self._carry("save", partial(self._update, batch))
 
-    def _update(self, batch: Sequence[SavedStep[S]]) -> list[S | BaseException]:
-        with self._database.transaction():
+    def _update(self, batch: Sequence[Saved[Any, Any]]) -> list[Any]:
+        with self.database.transaction():
             return [self._update_one(saved) for saved in batch]
 
-    def _update_one(self, saved: SavedStep[S]) -> S | BaseException:
-        database, subject = self._database, saved.step.subject
-        if not database.update(self._name, subject):
+    def _update_one(self, saved: Saved[Any, Any]) -> Any:
+        if not self.database.update(self.layout, saved.step.subject):
             return StaleWrite()
+        self._write_rest(saved)
+        return saved.step.subject
+
+    def _write_rest(self, saved: Saved[Any, Any]) -> None:
         for attempt in saved.step.attempts:
-            database.upsert_attempt(attempt)
-        database.append(saved.events)
-        if isinstance(subject, Refund):
-            change_minor = reserved_change_minor(database.rows["payment"], subject)
-            if change_minor:
-                _reserve(database, subject.payment_id, change_minor, subject.updated_at)
-        return subject
+            self.database.upsert_attempt(attempt)
+        self._beside(saved.step)
+        self.database.append(saved.events)
 
     @override
-    async def load(self, subject_id: str) -> tuple[S, tuple[Attempt, ...]] | None:
+    async def load(self, subject_id: str) -> Any:
         return await self._carry("load", partial(self._load, subject_id))
 
-    def _load(self, subject_id: str) -> tuple[S, tuple[Attempt, ...]] | None:
-        row = self._database.rows[self._name].get(subject_id)
-        return None if row is None else (row, self._database.attempts_of(subject_id))
+    def _load(self, subject_id: str) -> Any:
+        row = self.database.rows[self.flow].get(subject_id)
+        if row is None:
+            return None
+        layout = self.layout
+        if row.state not in layout.states or row.flow_version > layout.flow_version:
+            raise FlowTooNew(f"{self.flow} {row.state} is of a later release")
+        return row, self.database.attempts_of(subject_id)
 
     @override
-    async def claim(self, now: datetime, lease_until: datetime, limit: int) -> list[S]:
-        return await self._carry("claim", partial(self._claim, now, lease_until, limit))
+    async def claim(self, now: datetime, limit: int) -> list[Any]:
+        self._on_claim(self)
+        return await self._carry("claim", partial(self._claim, now, limit))
 
-    def _claim(self, now: datetime, lease_until: datetime, limit: int) -> list[S]:
-        with self._database.transaction():
-            return self._database.claim(self._name, now, lease_until, limit)
+    def _claim(self, now: datetime, limit: int) -> list[Any]:
+        with self.database.transaction():
+            return self.database.claim(self.layout, now, limit)
+
+    @override
+    async def attempts_of(self, subject_id: str) -> tuple[Any, ...]:
+        return await self._carry("load", partial(self.database.attempts_of, subject_id))
+
+    @override
+    async def hand_over(self, owned: Sequence[Any], now: datetime) -> int:
+        return await self._alone(
+            "hand over", partial(self.database.hand_over, self.layout, owned, now)
+        )
+
+    @override
+    async def note_fault(self, subject: Any, fault: str) -> None:
+        await self._alone("note fault", partial(self._note_fault, subject, fault))
+
+    def _note_fault(self, subject: Any, fault: str) -> None:
+        row = self.database.rows[self.flow].get(self.key(subject))
+        if row is not None and row.epoch == subject.epoch:
+            key = self.key(subject)
+            self.database.change(self.flow, key, last_fault=fault[:FAULT_TEXT_MAX])
+
+    @override
+    async def retry(self, subject_id: str, now: datetime) -> Any:
+        return await self._alone("retry", partial(self._retry, subject_id, now))
+
+    def _retry(self, subject_id: str, now: datetime) -> Any:
+        row = self.database.rows[self.flow].get(subject_id)
+        if row is None or row.state in self.layout.ended:
+            return None
+        self.database.change(self.flow, subject_id, next_run_at=now, faults_count=0)
+        return self.database.rows[self.flow][subject_id]
+
+    @override
+    async def stuck(self, now: datetime, limit: int) -> list[Any]:
+        overdue_before = now - timedelta(seconds=OVERDUE_S)
+        return await self._carry("load", partial(self._stuck, overdue_before, limit))
+
+    def _stuck(self, overdue_before: datetime, limit: int) -> list[Any]:
+        found = [
+            row
+            for _, row in sorted(self.database.rows[self.flow].items())
+            if row.state == "MANUAL"
+            or row.faults_count >= FAULTS_MAX
+            or (row.next_run_at is not None and row.next_run_at < overdue_before)
+        ]
+        return found[:limit]
+
+    @override
+    async def backlog(self) -> list[BacklogLine]:
+        return await self._carry("load", self._backlog)
+
+    def _backlog(self) -> list[BacklogLine]:
+        rows_of: dict[str, list[Any]] = {}
+        for row in self.database.rows[self.flow].values():
+            if row.state not in self.layout.ended:
+                rows_of.setdefault(row.state.value, []).append(row)
+        return [
+            BacklogLine(
+                flow=self.flow,
+                state=state,
+                count=len(rows),
+                oldest_at=min(row.created_at for row in rows),
+                quarantined_count=sum(row.faults_count >= FAULTS_MAX for row in rows),
+            )
+            for state, rows in rows_of.items()
+        ]
+
+    async def _alone(self, operation: str, write: Callable[[], T]) -> T:
+        def transact() -> T:
+            with self.database.transaction():
+                return write()
+
+        return await self._carry(operation, transact)
+
+
+class GatewayTable(MemoryTable, sagas.SagaTable[Any]):
+    """One of the gateway's flows."""
+
+    @override
+    async def page(self, *arguments: object) -> list[Any]:
+        raise AssertionError("nobody pages here")
+
+    @override
+    async def find_request(self, merchant_id: str, request_id: str) -> Any:
+        find = partial(self.database.find_request, self.flow, merchant_id, request_id)
+        return await self._carry("load", find)
 
 
 class MemoryStore(SagaStore):
-    """All three flows."""
+    """All flows."""
 
-    def __init__(self, database: Database, carry: Carry = at_once) -> None:
-        super().__init__(_NO_POOL)
-        self._database = database
+    def __init__(
+        self,
+        database: Database,
+        carry: Carry = at_once,
+        *,
+        layouts: Mapping[str, Layout] = LAYOUTS,
+        on_claim: Callable[[MemoryTable], None] = lambda table: None,
+    ) -> None:
+        self.database = database
         self._carry = carry
-        self.payments = MemoryTable[Payment](database, "payment", carry)
-        self.refunds: MemoryTable[Refund] = MemoryTable(database, "refund", carry)  # type: ignore[assignment]  # the other one's helper class is private
-        self.payouts = MemoryTable[Payout](database, "payout", carry)
+
+        def flow(name: str) -> Any:
+            return GatewayTable(database, layouts[name], carry, self._write_beside, on_claim)
+
+        self.payments = flow("payment")
+        self.captures = flow("capture")
+        self.refunds = flow("refund")
+        self.payouts = flow("payout")
 
     @override
-    async def create_refund(self, new: NewSaga[Refund]) -> Refund | None:
-        return await self._carry("create", partial(self._create_refund, new))
+    async def create_follow_up(self, into: Any, new: Saved[F, Attempt]) -> F | None:
+        return await self._carry("create", partial(self._create_follow_up, into, new))
 
-    def _create_refund(self, new: NewSaga[Refund]) -> Refund | None:
-        database, refund = self._database, new.step.subject
-        existing: Refund | None = database.find_by_request("refund", refund)
+    def _create_follow_up(self, into: MemoryTable, new: Saved[F, Attempt]) -> F | None:
+        database, order = self.database, new.step.subject
+        existing: F | None = database.find(into.layout, order)
         if existing is not None:
             return existing
-        payment: Payment | None = database.rows["payment"].get(refund.payment_id)
-        if payment is None or not can_bear(payment, refund):
-            return None
         with database.transaction():
-            _reserve(database, refund.payment_id, refund.amount_minor, refund.created_at)
-            database.insert("refund", refund)
-            for attempt in new.step.attempts:
-                database.upsert_attempt(attempt)
-            database.append(new.events)
-        return refund
+            if not self._reserve(order):
+                return None
+            into.write_new(new)
+        return order
 
     @override
     async def find_attempt(self, channel_id: str, out_ref: str) -> Attempt | None:
-        return await self._carry("load", partial(self._database.find_attempt, channel_id, out_ref))
+        return await self._carry("load", partial(self.database.find_attempt, channel_id, out_ref))
 
     @override
-    async def attempts_of(self, subject_id: str) -> tuple[Attempt, ...]:
-        return await self._carry("load", partial(self._database.attempts_of, subject_id))
+    async def backlog(self) -> list[BacklogLine]:
+        lines = [line for each in self.tables for line in await each.backlog()]
+        waiting = [
+            row
+            for row in self.database.inbox.values()
+            if row.result not in {"APPLIED", "DUPLICATE"}
+        ]
+        return lines + [
+            BacklogLine(
+                flow="callback",
+                state=result,
+                count=sum(row.result == result for row in waiting),
+                oldest_at=min(row.received_at for row in waiting if row.result == result),
+            )
+            for result in sorted({row.result for row in waiting})
+        ]
+
+    @override
+    async def unknown_by_channel(self) -> dict[str, int]:
+        unknown = [each for each in self.database.attempts.values() if each.state == "UNKNOWN"]
+        channel_ids = {each.channel_id for each in unknown}
+        return {id_: sum(each.channel_id == id_ for each in unknown) for id_ in channel_ids}
+
+    @override
+    async def tell_bill(self, channel_id: str, day: date, now: datetime) -> None:
+        def tell() -> None:
+            self.database.bills_told.setdefault((channel_id, day), now)
+
+        await self._carry("tell bill", tell)
+
+    @override
+    async def is_bill_told(self, channel_id: str, day: date) -> bool:
+        return await self._carry("load", lambda: (channel_id, day) in self.database.bills_told)
+
+    @override
+    async def unknown_attempts(
+        self, channel_id: str, start: datetime, end: datetime
+    ) -> list[Attempt]:
+        def find() -> list[Attempt]:
+            found = [
+                attempt
+                for _, attempt in sorted(self.database.attempts.items())
+                if attempt.channel_id == channel_id
+                and attempt.state in _OPEN_STATES
+                and start <= attempt.sent_at < end
+            ]
+            return found[:UNKNOWN_ATTEMPTS_MAX]
+
+        return await self._carry("load", find)
 
     @override
     async def history(self, subject_id: str) -> list[tuple[datetime, str]]:
         return [
             (event.occurred_at, event.type)
-            for event in self._database.events
+            for event in self.database.events
             if event.subject_id == subject_id
         ]
 
+    def _write_beside(self, step: Step[Any, Any]) -> None:
+        subject, now = step.subject, step.subject.updated_at
+        for said in step.beside:
+            if isinstance(said, OpenCase):
+                case_id = f"case_{said.subject_id}_{subject.version}"
+                case = Case(
+                    case_id=case_id, opened_at=now, closed_at=None, resolution="", **asdict(said)
+                )
+                self.database.open_case(case)
+            elif isinstance(said, CloseCase):
+                self.database.close_case(said.subject_id, said.resolution, now)
+            elif isinstance(said, Step):
+                self.refunds.write_new(Saved(step=said, events=()))  # type: ignore[attr-defined]  # it is one of ours
+        if isinstance(subject, Refund | Capture):
+            self._square(subject)
 
-def can_bear(payment: Payment, refund: Refund) -> bool:
-    """Whether so much of a payment can still be given back."""
-    return (
-        payment.state is PaymentState.SUCCEEDED
-        and payment.refunded_minor + refund.amount_minor <= payment.amount_minor
-    )
+    def _square(self, order: Capture | Refund) -> None:
+        """What a follow-up's step means for the payment it follows."""
+        if isinstance(order, Refund) and order.origin is not RefundOrigin.MERCHANT:
+            return
+        if order.reason == follow_up.LATE_SUCCESS:
+            self._reserve(order, is_late=True)
+        elif order.state is FollowUpState.FAILED:
+            reservations.give_back(self.database, order)
+        elif order.state is FollowUpState.SUCCEEDED and isinstance(order, Capture):
+            reservations.settle_capture(self.database, order)
 
-
-def reserved_change_minor(payments: Mapping[str, Payment], refund: Refund) -> int:
-    """What a refund's step changes of its payment's reservation."""
-    if refund.reason == refunds.LATE_SUCCESS:
-        return refund.amount_minor if can_bear(payments[refund.payment_id], refund) else 0
-    return -refund.amount_minor if refund.state is RefundState.FAILED else 0
-
-
-def _reserve(database: Database, payment_id: str, change_minor: int, now: datetime) -> None:
-    payment: Payment = database.rows["payment"][payment_id]
-    database.change(
-        "payment",
-        payment_id,
-        refunded_minor=payment.refunded_minor + change_minor,
-        version=payment.version + 1,
-        updated_at=now,
-    )
-
-
-class MemoryRegistry(Registry):
-    """The callback inbox, the event log and its cursors."""
-
-    def __init__(self, database: Database, carry: Carry = at_once) -> None:
-        super().__init__(_NO_POOL)
-        self._database = database
-        self._carry = carry
-
-    @override
-    async def receive_callback(
-        self, channel_id: str, headers: Mapping[str, str], body: bytes, now: datetime
-    ) -> int:
-        return await self._write("receive", partial(self._database.receive, channel_id, body, now))
-
-    @override
-    async def settle_callback(
-        self, inbox_id: int, *, event_id: str, out_ref: str, result: str
-    ) -> None:
-        await self._write(
-            "settle", partial(self._database.settle, inbox_id, event_id, out_ref, result)
-        )
-
-    @override
-    async def is_callback_applied(self, channel_id: str, event_id: str) -> bool:
-        return await self._carry("load", partial(self._database.is_applied, channel_id, event_id))
-
-    @override
-    async def callbacks_of(self, channel_id: str, out_ref: str) -> list[tuple[datetime, str]]:
-        return [
-            (row.received_at, row.result)
-            for row in self._database.inbox.values()
-            if (row.channel_id, row.out_ref) == (channel_id, out_ref)
-        ]
-
-    @override
-    async def read_events(self, cursor: str, limit: int) -> list[StoredEvent]:
-        return await self._carry("load", partial(self._database.read, cursor, limit))
-
-    @override
-    async def get_cursor(self, consumer: str) -> str:
-        return await self._carry("load", lambda: self._database.cursors.get(consumer, ""))
-
-    @override
-    async def move_cursor(self, consumer: str, before: str, after: str) -> str:
-        return await self._write(
-            "cursor", partial(self._database.move_cursor, consumer, before, after)
-        )
-
-    async def _write(self, operation: str, write: Callable[[], T]) -> T:
-        def transact() -> T:
-            with self._database.transaction():
-                return write()
-
-        return await self._carry(operation, transact)
+    def _reserve(self, order: Capture | Refund, *, is_late: bool = False) -> bool:
+        payment: Payment | None = self.database.rows["payment"].get(order.payment_id)
+        if payment is None or not reservations.can_bear(payment, order, is_late=is_late):
+            return False
+        column = reservations.reserved_column(order)
+        minor = getattr(payment, column) + order.amount_minor
+        now = order.updated_at if is_late else order.created_at
+        reservations.change_payment(self.database, payment, now, **{column: minor})
+        return True

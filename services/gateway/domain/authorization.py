@@ -53,7 +53,7 @@ def still_authorized(
 
 def due(payment: Payment, attempt: Attempt | None, now: datetime) -> PaymentStep:
     is_over = payment.authorized_until is not None and now >= payment.authorized_until
-    if payment.is_captured and not payment.capturing_minor:
+    if payment.is_captured:
         return released(payment, attempt, "", now)
     if is_over and not payment.capturing_minor:
         return payments.close(payment, attempt, payments.CLOSE_AUTHORIZATION_EXPIRED, now)

@@ -73,14 +73,14 @@ class FollowUp:
         return str(getattr(self, f"{self.kind}_id"))
 
     @property
-    def is_owed(self) -> bool:
-        """Whether a refusal leaves something that a person must square."""
-        return False
-
-    @property
     def beside_success(self) -> tuple[object, ...]:
         """What else is written when it succeeds."""
         return ()
+
+    @property
+    def case_outlives_failure(self) -> bool:
+        """Whether a person's case was open before it was sent, and is no better for its failure."""
+        return False
 
 
 F = TypeVar("F", bound=FollowUp)
@@ -157,8 +157,8 @@ def _answered(
             if attempt.state is AttemptState.UNKNOWN and signal.latency_ms is not None:
                 # A refusal of the repeated order says nothing of the first one; only a query does.
                 return _waiting(order, attempt, FollowUpState.UNKNOWN, now)
-            state = FollowUpState.MANUAL if order.is_owed else FollowUpState.FAILED
-            return _ended(order, told, state, saga.public_reason(outcome.code), now)
+            reason = saga.public_reason(outcome.code)
+            return _ended(order, told, FollowUpState.FAILED, reason, now)
         case OutcomeKind.PENDING:
             return _waiting(order, told, FollowUpState.PENDING, now)
         case OutcomeKind.NOT_FOUND if (
@@ -224,7 +224,9 @@ def _ended(
                 subject_id=order.subject_id, merchant_id=order.merchant_id, reason=reason
             ),
         )
-    elif order.state is FollowUpState.MANUAL:
+    elif order.state is FollowUpState.MANUAL and not (
+        state is FollowUpState.FAILED and order.case_outlives_failure
+    ):
         beside = (*beside, saga.CloseCase(subject_id=order.subject_id, resolution=state.value))
     return Step(
         subject=ended,

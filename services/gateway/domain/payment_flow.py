@@ -191,8 +191,9 @@ def _late_success(
         currency=payment.currency,
         now=now,
     )
+    # The refund's own: a payment may have several late successes, and other matters before a person, which this one must not close.
     case = OpenCase(
-        subject_id=payment.payment_id,
+        subject_id=refund.subject.refund_id,
         merchant_id=payment.merchant_id,
         reason=refunds.RefundOrigin.LATE_SUCCESS.value,
     )

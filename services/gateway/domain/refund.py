@@ -32,16 +32,15 @@ class Refund(FollowUp):
 
     @property
     @override
-    def is_owed(self) -> bool:
-        """What a channel took late is the payer's, whatever the channel says."""
-        return self.origin is RefundOrigin.LATE_SUCCESS
+    def beside_success(self) -> tuple[object, ...]:
+        if self.origin is RefundOrigin.LATE_SUCCESS:
+            return (saga.CloseCase(subject_id=self.refund_id, resolution="REFUNDED"),)
+        return ()
 
     @property
     @override
-    def beside_success(self) -> tuple[object, ...]:
-        if self.origin is RefundOrigin.LATE_SUCCESS:
-            return (saga.CloseCase(subject_id=self.payment_id, resolution="REFUNDED"),)
-        return ()
+    def case_outlives_failure(self) -> bool:
+        return self.origin is RefundOrigin.LATE_SUCCESS
 
 
 RefundStep: TypeAlias = Step[Refund, Attempt]

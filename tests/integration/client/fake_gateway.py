@@ -96,6 +96,44 @@ class FakeGateway(payment_pb2_grpc.PaymentServiceServicer):
         return payment_pb2.CancelPaymentResponse(payment=payment)
 
     @override
+    async def CapturePayment(
+        self, request: payment_pb2.CapturePaymentRequest, context: Any
+    ) -> payment_pb2.CapturePaymentResponse:
+        capture = payment_pb2.Capture(
+            capture_id="cap_1",
+            payment_id=request.payment_id,
+            request_id=request.request_id,
+            amount=request.amount if request.HasField("amount") else None,
+            is_final=request.is_final,
+            state=payment_pb2.Capture.STATE_SUCCEEDED,
+        )
+        capture = await self._once(request, context, lambda: capture)
+        return payment_pb2.CapturePaymentResponse(capture=capture)
+
+    @override
+    async def VoidPayment(
+        self, request: payment_pb2.VoidPaymentRequest, context: Any
+    ) -> payment_pb2.VoidPaymentResponse:
+        payment = await self._once(request, context, lambda: self._find(request.payment_id))
+        return payment_pb2.VoidPaymentResponse(payment=payment)
+
+    @override
+    async def GetCapture(
+        self, request: payment_pb2.GetCaptureRequest, context: Any
+    ) -> payment_pb2.GetCaptureResponse:
+        await self._enter(request, context)
+        capture = payment_pb2.Capture(capture_id=request.capture_id)
+        return payment_pb2.GetCaptureResponse(capture=capture)
+
+    @override
+    async def ListCaptures(
+        self, request: payment_pb2.ListCapturesRequest, context: Any
+    ) -> payment_pb2.ListCapturesResponse:
+        await self._enter(request, context)
+        capture = payment_pb2.Capture(payment_id=request.payment_id)
+        return payment_pb2.ListCapturesResponse(captures=[capture])
+
+    @override
     async def WatchPayment(
         self, request: payment_pb2.WatchPaymentRequest, context: Any
     ) -> AsyncIterator[payment_pb2.WatchPaymentResponse]:
@@ -181,6 +219,7 @@ class FakeGateway(payment_pb2_grpc.PaymentServiceServicer):
             method=request.method,
             state=_STATE.STATE_PENDING if self.next_states else _STATE.STATE_SUCCEEDED,
             version=1,
+            capture_method=request.capture_method,
         )
         self.payments[payment_id] = payment
         return payment

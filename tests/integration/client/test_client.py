@@ -10,6 +10,7 @@ import pytest
 
 from fisc import client
 from fisc.client import FiscClient, Payment
+from fisc.gateway.v1 import payment_pb2
 from libs.errors import Overloaded, Unavailable
 from libs.rpc import server
 from tests.integration.client.fake_gateway import API_KEY, FakeGateway
@@ -222,6 +223,16 @@ async def test_refunds_payouts_and_cancellations_travel_too(
     fisc: FiscClient, gateway: FakeGateway
 ) -> None:
     payment = await pay(fisc)
+    capture = await fisc.capture_payment(payment.payment_id, amount=("CNY", 300), is_final=True)
+    assert (capture.amount.amount_minor, capture.is_final) == (300, True)
+    everything = await fisc.capture_payment(payment.payment_id)
+    assert (everything.HasField("amount"), everything.is_final) == (False, False)
+    assert (await fisc.get_capture("cap_1")).capture_id == "cap_1"
+    captures = [each async for each in fisc.list_captures(payment_id=payment.payment_id)]
+    assert [each.payment_id for each in captures] == [payment.payment_id]
+    assert (await fisc.void_payment(payment.payment_id)).payment_id == payment.payment_id
+    reserved = await fisc.create_payment(amount=("CNY", 5), method="CARD", capture_later=True)
+    assert reserved.capture_method == payment_pb2.CAPTURE_METHOD_MANUAL
     refund = await fisc.create_refund(payment.payment_id, amount=("CNY", 500), note="broken")
     assert (refund.amount.amount_minor, refund.note) == (500, "broken")
     assert (await fisc.get_refund("ref_1")).refund_id == "ref_1"

@@ -1,5 +1,6 @@
 """Words that come late: a success after the end, and what a bill says when the channel itself is silent."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -64,7 +65,7 @@ async def test_what_a_channel_takes_after_the_end_is_given_back_by_itself(house:
     assert (refund.origin, refund.amount.amount_minor) == (R.ORIGIN_LATE_SUCCESS, 1999)
     assert (await house.get(payment.payment_id)).state == P.STATE_CANCELED
     assert len(await refunds(house, payment.payment_id)) == 1
-    [case] = await cases(house, payment.payment_id)
+    [case] = await cases(house, refund.refund_id)
     assert (case.reason, case.resolution) == ("LATE_SUCCESS", "REFUNDED")
 
     async def nothing_is_left() -> bool:
@@ -76,11 +77,13 @@ async def test_what_a_channel_takes_after_the_end_is_given_back_by_itself(house:
 
 
 @pytest.fixture
-async def gateway_database(house: House) -> "asyncpg.Connection[asyncpg.Record]":
+async def gateway_database(house: House) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
     password = (house.settings.data_dir / "postgres.password").read_text().strip()
-    return await asyncpg.connect(
+    connection = await asyncpg.connect(
         f"postgresql://{USER}:{password}@127.0.0.1:{house.settings.postgres_port}/fisc_gateway"
     )
+    yield connection
+    await connection.close()
 
 
 async def unknown_to_the_end(

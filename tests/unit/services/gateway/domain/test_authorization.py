@@ -1,0 +1,264 @@
+"""Reserving a payer's money: taken by captures, released by a void, by a final capture or by time."""
+
+from datetime import timedelta
+
+import pytest
+
+from services.gateway.domain import authorization, saga
+from services.gateway.domain.channel import OutcomeKind
+from services.gateway.domain.errors import CaptureInFlight, PaymentNotCancelable
+from services.gateway.domain.payment import Payment, PaymentState
+from services.gateway.domain.saga import AttemptState, Command
+from tests.unit.services.gateway.domain.orders import (
+    AMOUNT_MINOR,
+    NOW,
+    Walk,
+    answered,
+    authorized,
+    pay,
+)
+
+UNTIL = NOW + timedelta(seconds=authorization.AUTHORIZATION_S)
+
+
+def capturing(walk: Walk[Payment], amount_minor: int) -> None:
+    """A capture reserves its amount."""
+    walk.change(capturing_minor=walk.subject.capturing_minor + amount_minor)
+
+
+def captured(walk: Walk[Payment], amount_minor: int, *, is_final: bool = False) -> None:
+    """That capture succeeds; a payment of which all is taken is due at once."""
+    payment = walk.subject
+    taken_minor = payment.captured_minor + amount_minor
+    is_over = is_final or taken_minor == payment.amount_minor
+    walk.change(
+        capturing_minor=payment.capturing_minor - amount_minor,
+        captured_minor=taken_minor,
+        is_captured=payment.is_captured or is_over,
+        next_run_at=walk.now if is_over else payment.next_run_at,
+    )
+
+
+def given_back(walk: Walk[Payment], amount_minor: int) -> None:
+    """That capture fails."""
+    walk.change(capturing_minor=walk.subject.capturing_minor - amount_minor)
+
+
+def test_an_authorised_payment_rests_until_its_time_is_over() -> None:
+    walk = authorized()
+
+    assert (walk.subject.state, walk.subject.captured_minor) == (PaymentState.AUTHORIZED, 0)
+    assert walk.subject.next_run_at == walk.subject.authorized_until == UNTIL
+    assert walk.step.events == ("payment.authorized",)
+    assert walk.offer(answered(OutcomeKind.AUTHORIZED, latency_ms=None)) is not None
+    assert walk.subject.next_run_at == UNTIL
+
+
+def test_partial_captures_leave_it_authorised_and_the_last_minor_unit_ends_it() -> None:
+    walk = authorized()
+    for amount_minor in (300, 200, 500):
+        capturing(walk, amount_minor)
+        captured(walk, amount_minor)
+
+    ended = walk.hear(saga.Due())
+
+    assert (ended.subject.state, ended.subject.captured_minor) == (
+        PaymentState.SUCCEEDED,
+        AMOUNT_MINOR,
+    )
+    assert (ended.subject.succeeded_at, ended.subject.next_run_at) == (NOW, None)
+    assert ended.attempts[-1].state is AttemptState.SUCCEEDED
+
+
+def test_a_final_capture_ends_it_with_what_was_taken() -> None:
+    walk = authorized()
+    capturing(walk, 300)
+    captured(walk, 300, is_final=True)
+
+    ended = walk.hear(saga.Due())
+
+    assert (ended.subject.state, ended.subject.captured_minor) == (PaymentState.SUCCEEDED, 300)
+    assert ended.events == ("payment.succeeded",)
+
+
+def test_a_final_capture_waits_for_the_other_one_that_is_still_under_way() -> None:
+    walk = authorized()
+    capturing(walk, 300)
+    capturing(walk, 200)
+    captured(walk, 300, is_final=True)
+
+    waiting = walk.hear(saga.Due())
+    assert (waiting.subject.state, waiting.command) == (PaymentState.AUTHORIZED, None)
+    assert waiting.subject.next_run_at is not None
+    assert waiting.subject.next_run_at <= NOW + timedelta(minutes=5)
+
+    captured(walk, 200)
+    assert walk.hear(saga.Due()).subject.captured_minor == 500
+    assert walk.subject.state is PaymentState.SUCCEEDED
+
+
+def test_a_void_releases_everything() -> None:
+    walk = authorized()
+    closing = walk.hear(saga.CancelRequested())
+    assert (closing.subject.state, closing.command) == (PaymentState.CLOSING, Command.CLOSE)
+
+    ended = walk.told(OutcomeKind.CLOSED)
+
+    assert (ended.subject.state, ended.subject.reason) == (
+        PaymentState.CANCELED,
+        "CANCELED_BY_MERCHANT",
+    )
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.CLOSED, OutcomeKind.SUCCEEDED])
+def test_a_void_keeps_what_was_captured_before(kind: OutcomeKind) -> None:
+    walk = authorized()
+    capturing(walk, 300)
+    captured(walk, 300)
+    walk.hear(saga.CancelRequested())
+
+    # A channel says "closed" of the rest, or "succeeded" of the part that was taken.
+    ended = walk.told(kind, amount_minor=300, currency="CNY")
+
+    assert (ended.subject.state, ended.subject.captured_minor) == (PaymentState.SUCCEEDED, 300)
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.DECLINED_SOFT, OutcomeKind.DECLINED_HARD])
+def test_no_refusal_makes_a_failure_of_what_was_captured_in_part(kind: OutcomeKind) -> None:
+    walk = authorized("a", "b")
+    capturing(walk, 300)
+    captured(walk, 300)
+    walk.hear(saga.CancelRequested())
+
+    ended = walk.told(kind)
+
+    assert (ended.subject.state, ended.command) == (PaymentState.SUCCEEDED, None)
+
+
+def test_an_authorisation_nobody_captured_is_released_when_its_time_is_over() -> None:
+    walk = authorized().at(UNTIL)
+    closing = walk.hear(saga.Due())
+    assert (closing.subject.state, closing.command) == (PaymentState.CLOSING, Command.CLOSE)
+
+    ended = walk.told(OutcomeKind.CLOSED)
+
+    assert (ended.subject.state, ended.subject.reason) == (
+        PaymentState.CANCELED,
+        "AUTHORIZATION_EXPIRED",
+    )
+
+
+def test_an_authorisation_that_ran_out_at_the_channel_is_heard_of() -> None:
+    walk = authorized()
+
+    ended = walk.told(OutcomeKind.CLOSED, latency_ms=None)
+
+    assert (ended.subject.state, ended.subject.reason) == (
+        PaymentState.CANCELED,
+        "AUTHORIZATION_EXPIRED",
+    )
+
+
+def test_a_capture_in_flight_holds_up_a_void() -> None:
+    walk = authorized()
+    capturing(walk, 300)
+
+    with pytest.raises(CaptureInFlight) as refused:
+        walk.offer(saga.CancelRequested())
+    assert refused.value.metadata == {"capturing_minor": "300"}
+
+    given_back(walk, 300)
+    assert walk.hear(saga.CancelRequested()).command is Command.CLOSE
+
+
+def test_a_capture_in_flight_holds_up_the_release_when_time_is_over() -> None:
+    walk = authorized()
+    capturing(walk, 300)
+
+    waiting = walk.at(UNTIL).hear(saga.Due())
+    assert (waiting.subject.state, waiting.command) == (PaymentState.AUTHORIZED, None)
+    assert waiting.subject.next_run_at is not None
+    assert waiting.subject.next_run_at > UNTIL
+
+    captured(walk, 300)
+    assert walk.hear(saga.Due()).command is Command.CLOSE
+    assert walk.told(OutcomeKind.CLOSED).subject.state is PaymentState.SUCCEEDED
+
+
+def test_a_wish_to_cancel_while_authorising_releases_it_as_soon_as_it_is_authorised() -> None:
+    walk = pay("a", "b", capture_later=True)
+    assert walk.hear(saga.CancelRequested()).command is None
+
+    closing = walk.told(OutcomeKind.AUTHORIZED)
+    assert (closing.subject.state, closing.command) == (PaymentState.CLOSING, Command.CLOSE)
+    ended = walk.told(OutcomeKind.CLOSED)
+
+    assert (ended.subject.state, ended.command) == (PaymentState.CANCELED, None)
+
+
+def test_money_that_no_capture_asked_for_is_for_a_person() -> None:
+    walk = authorized()
+
+    ended = walk.told(OutcomeKind.SUCCEEDED, amount_minor=AMOUNT_MINOR, currency="CNY")
+
+    assert (ended.subject.state, ended.subject.reason) == (PaymentState.MANUAL, "CAPTURED_UNASKED")
+
+
+def test_a_channel_that_took_more_than_our_captures_is_for_a_person() -> None:
+    walk = authorized()
+    capturing(walk, 300)
+    captured(walk, 300)
+
+    ended = walk.told(OutcomeKind.SUCCEEDED, amount_minor=400, currency="CNY")
+
+    assert (ended.subject.state, ended.subject.reason) == (PaymentState.MANUAL, "AMOUNT_MISMATCH")
+
+
+def test_a_channels_word_that_it_was_captured_waits_for_the_captures_own() -> None:
+    walk = authorized()
+    capturing(walk, AMOUNT_MINOR)
+
+    waiting = walk.told(OutcomeKind.SUCCEEDED, amount_minor=AMOUNT_MINOR, currency="CNY")
+    assert (waiting.subject.state, waiting.events) == (PaymentState.AUTHORIZED, ())
+
+    captured(walk, AMOUNT_MINOR)
+    assert walk.hear(saga.Due()).subject.state is PaymentState.SUCCEEDED
+
+
+def test_a_payment_to_be_taken_at_once_that_is_only_reserved_is_closed_and_tried_elsewhere() -> (
+    None
+):
+    walk = pay("a", "b")
+    closing = walk.told(OutcomeKind.AUTHORIZED)
+    assert (closing.subject.state, closing.command) == (PaymentState.CLOSING, Command.CLOSE)
+
+    moved = walk.told(OutcomeKind.CLOSED)
+
+    assert (moved.subject.channel_id, moved.command) == ("b", Command.ORDER)
+
+
+@pytest.mark.parametrize(
+    "kind", [OutcomeKind.CLOSED, OutcomeKind.SUCCEEDED, OutcomeKind.DECLINED_HARD]
+)
+def test_nothing_ends_before_a_person_while_a_capture_is_under_way(kind: OutcomeKind) -> None:
+    walk = authorized()
+    capturing(walk, 300)
+    late = walk.subject.hard_deadline_at
+    manual = walk.at(late).told(OutcomeKind.SUCCEEDED)
+    assert (manual.subject.state, manual.subject.reason) == (PaymentState.MANUAL, "OUTCOME_UNKNOWN")
+
+    waiting = walk.told(kind)
+    assert (waiting.subject.state, waiting.events) == (PaymentState.MANUAL, ())
+
+    captured(walk, 300)
+    assert walk.told(kind).subject.state is PaymentState.SUCCEEDED
+
+
+def test_what_has_ended_can_be_voided_no_more() -> None:
+    walk = authorized()
+    capturing(walk, 300)
+    captured(walk, 300, is_final=True)
+    walk.hear(saga.Due())
+
+    with pytest.raises(PaymentNotCancelable):
+        walk.offer(saga.CancelRequested())
