@@ -32,7 +32,7 @@ LAPSES_WITHIN_S = 20 * HOUR_S
 PAYER_MAX_S = 45.0
 RELAPSE_MAX_S = 30.0
 # A bank may take days over a refund or payout, and send a payout back days after it took it.
-BANK_DAYS_S = 4.5 * DAY_S
+BANK_DAYS_S = 3.6 * DAY_S
 RETURNS_WITHIN_S = (20.0, 2 * DAY_S, 2.9 * DAY_S, 4.0 * DAY_S)
 HOLD_EXPIRES_WITHIN_S = (60.0, 2 * DAY_S)
 CALLBACK_RETRIES_S = (2.0, 5.0, 10.0, 20.0, 30.0)

@@ -10,7 +10,7 @@ from deploy.local.process import ROOT
 from tests.simulation import planted, runner
 from tests.simulation.bug import BUGS
 
-SEEDS = 100
+SEEDS = 200
 # Each is caught within a few seeds; the whole list is `make planted`.
 PLANTED = (
     "a_capture_is_counted_twice",

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from libs.saga.flow import FAULTS_MAX, StaleWrite
-from services.gateway.domain import payment_flow, saga
+from services.gateway.domain import follow_up, payment_flow, saga
 from services.gateway.domain.channel import Outcome
 from services.gateway.domain.errors import CaptureInFlight, PaymentNotCancelable
 from services.gateway.domain.follow_up import FollowUpState
@@ -229,15 +229,21 @@ class PaymentMachine(RuleBasedStateMachine):
             return True
         for subject_id in sorted(self.kinds):
             row = self._row(subject_id)
-            if row.state == "MANUAL" and self._order(self._attempts(subject_id)[-1]).is_unseen:
-                # It never arrived, and nobody sends it any more: two people say so.
-                self._tell(subject_id, saga.Forced(to_state="FAILED"))
+            if row.state == "MANUAL" and (out_ref := self._left_at_the_channel(subject_id)):
+                # Nobody sends or closes it any more: the channel's own time ends it, and people hear of it.
+                self.channel.close(out_ref)
+                self._sweep(subject_id)
             elif row.next_run_at is not None:
                 self._sweep(subject_id)
             else:
                 continue
             return True
         return False
+
+    def _left_at_the_channel(self, subject_id: str) -> str:
+        attempt = self._attempts(subject_id)[-1]
+        is_left = self._order(attempt).state in {"unseen", "open", "reserved"}
+        return attempt.out_ref if is_left else ""
 
     def _check_attempts(self, payment: Payment) -> None:
         orders = [self._order(each) for each in self._attempts()]
@@ -249,21 +255,16 @@ class PaymentMachine(RuleBasedStateMachine):
             assert all(each.has_lied or each.state in {"refused", "closed"} for each in orders)
 
     def _check_sums(self, payment: Payment) -> None:
-        rows = {key: self._row(key) for key in self.kinds if key != PAY}
-        captures = {key: row for key, row in rows.items() if self.kinds[key] == "capture"}
-        refunds = [
-            row
-            for key, row in rows.items()
-            if self.kinds[key] == "refund" and row.origin is RefundOrigin.MERCHANT
-        ]
+        captures, refunds = self._rows("capture"), self._rows("refund")
         if payment.capture_later:
-            done = [row for row in captures.values() if row.state is FollowUpState.SUCCEEDED]
+            done = [row for row in captures if row.state is FollowUpState.SUCCEEDED]
             assert payment.captured_minor == sum(row.amount_minor for row in done)
-        open_states = set(FollowUpState) - {FollowUpState.SUCCEEDED, FollowUpState.FAILED}
-        under_way = [row for row in captures.values() if row.state in open_states]
+        under_way = [row for row in captures if row.state not in follow_up.ENDED]
         assert payment.capturing_minor == sum(row.amount_minor for row in under_way)
-        asked = [row for row in refunds if row.state is not FollowUpState.FAILED]
-        assert payment.refunded_minor == sum(row.amount_minor for row in asked)
+        asked = [row for row in refunds if row.origin is RefundOrigin.MERCHANT]
+        assert payment.refunded_minor == sum(
+            row.amount_minor for row in asked if row.state is not FollowUpState.FAILED
+        )
         # I9
         assert payment.refunded_minor <= payment.captured_minor <= payment.amount_minor
 
@@ -275,8 +276,7 @@ class PaymentMachine(RuleBasedStateMachine):
         honest = [each for each in orders if each.state == "paid" and not each.has_lied]
         taken_minor = sum(each.captured_minor or each.amount_minor for each in honest)
         assert payment.captured_minor == taken_minor
-        refunds = [self._row(key) for key, kind in self.kinds.items() if kind == "refund"]
-        late = [row for row in refunds if row.origin is RefundOrigin.LATE_SUCCESS]
+        late = [row for row in self._rows("refund") if row.origin is RefundOrigin.LATE_SUCCESS]
         assert len(late) == sum(each.has_lied for each in orders)
         # What a channel will not give back of those is a person's case.
         late_minor = sum(row.amount_minor for row in late if row.state is FollowUpState.SUCCEEDED)
@@ -292,6 +292,9 @@ class PaymentMachine(RuleBasedStateMachine):
     def _row(self, subject_id: str) -> Any:
         row, _ = self.run_async(self.world.load(self.kinds[subject_id], subject_id))
         return row
+
+    def _rows(self, kind: str) -> list[Any]:
+        return [self._row(key) for key, each in self.kinds.items() if each == kind]
 
     def _payment(self) -> Payment:
         payment: Payment = self._row(PAY)

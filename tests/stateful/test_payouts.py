@@ -236,6 +236,9 @@ class PayoutMachine(RuleBasedStateMachine):
                 self._tell(saga.Rejected())
             elif self.order is not None:
                 self._act("done")
+            elif row.state is PayoutState.SUCCEEDED and self._came_back_unheard():
+                # Its return after the watch is in the bank's bill.
+                self._callback(self._attempts()[-1])
             elif row.next_run_at is None:
                 break
             elif row.state is PayoutState.MANUAL and self._at_bank(self._attempts()[-1]).is_unseen:
@@ -246,6 +249,10 @@ class PayoutMachine(RuleBasedStateMachine):
             raise AssertionError("it never comes to rest")
         self.the_money_is_all_there()
         self._check_books()
+
+    def _came_back_unheard(self) -> bool:
+        is_watched = self._row().next_run_at is not None
+        return not is_watched and self._at_bank(self._attempts()[-1]).state == "returned"
 
     def _check_books(self) -> None:
         """I7: once it is quiet, the banks' books are ours, but for what a person has been told of."""

@@ -133,8 +133,9 @@ def send_next(
 
 
 def close(payment: Payment, attempt: Attempt | None, why: str, now: datetime) -> PaymentStep:
-    if now >= payment.hard_deadline_at:
+    if now >= payment.hard_deadline_at and payment.state is PaymentState.CLOSING:
         return ended(payment, attempt, PaymentState.MANUAL, CLOSE_UNKNOWN, now)
+    # However late it is, the channel is told once: nobody else would release what it holds.
     closing = moved(
         payment,
         now,

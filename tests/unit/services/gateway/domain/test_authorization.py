@@ -148,6 +148,17 @@ def test_an_authorisation_nobody_captured_is_released_when_its_time_is_over() ->
     )
 
 
+def test_however_late_it_is_taken_up_the_channel_is_told_once_to_release_it() -> None:
+    walk = authorized()
+    late = walk.subject.hard_deadline_at + timedelta(days=3)
+
+    closing = walk.at(late).hear(saga.Due())
+    assert (closing.subject.state, closing.command) == (PaymentState.CLOSING, Command.CLOSE)
+
+    silent = walk.told(OutcomeKind.UNKNOWN, latency_ms=None)
+    assert silent.subject.state is PaymentState.MANUAL
+
+
 def test_an_authorisation_that_ran_out_at_the_channel_is_heard_of() -> None:
     walk = authorized()
 
