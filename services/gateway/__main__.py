@@ -145,9 +145,12 @@ class Gateway:
 
     def registrations(self) -> Sequence[server.Registration]:
         """The servicers."""
-        ids = self.ids
         merchants = Merchants(
-            registry=self.registry, ledger=self.ledger, clock=self.clock, ids=ids, secrets=_Tokens()
+            registry=self.registry,
+            ledger=self.ledger,
+            clock=self.clock,
+            ids=self.ids,
+            secrets=_Tokens(),
         )
         payment_cases = Payments(
             driver=self.sagas.payments.driver,
@@ -155,44 +158,54 @@ class Gateway:
             table=self.store.payments,
             screening=Screening(self.risk, self.router),
             clock=self.clock,
-            ids=ids,
+            ids=self.ids,
         )
-        follow_ups: dict[str, Any] = {
+        public = self._public(merchants, payment_cases)
+        internal = self._internal(merchants, payment_cases)
+        return (public.register, internal.register, self.feed.register)
+
+    def _public(self, merchants: Merchants, payment_cases: Payments) -> payments.PaymentHandlers:
+        common: dict[str, Any] = {
             "drives": self.sagas.drives,
-            "store": self.store,
             "clock": self.clock,
-            "ids": ids,
+            "ids": self.ids,
         }
-        payout_cases = Payouts(
-            driver=self.sagas.payouts.driver,
-            drives=self.sagas.drives,
-            table=self.store.payouts,
-            screening=Screening(self.risk, self.router),
-            clock=self.clock,
-            ids=ids,
-        )
-        channel_accounts = ChannelAccounts(
-            registry=self.registry,
-            ledger=self.ledger,
-            channels=self.channels,
-            sealer=self.sealer,
-            clock=self.clock,
-        )
-        public = payments.PaymentHandlers(
+        return payments.PaymentHandlers(
             merchants=merchants,
             payments=payment_cases,
             captures=Captures(
-                driver=self.sagas.captures.driver, table=self.store.captures, **follow_ups
+                driver=self.sagas.captures.driver,
+                store=self.store,
+                table=self.store.captures,
+                **common,
             ),
             refunds=Refunds(
-                driver=self.sagas.refunds.driver, table=self.store.refunds, **follow_ups
+                driver=self.sagas.refunds.driver,
+                store=self.store,
+                table=self.store.refunds,
+                **common,
             ),
-            payouts=payout_cases,
+            payouts=Payouts(
+                driver=self.sagas.payouts.driver,
+                table=self.store.payouts,
+                screening=Screening(self.risk, self.router),
+                **common,
+            ),
             gate=self.gate,
         )
-        internal = operations.OperationsHandlers(
+
+    def _internal(
+        self, merchants: Merchants, payment_cases: Payments
+    ) -> operations.OperationsHandlers:
+        return operations.OperationsHandlers(
             merchants=merchants,
-            channels=channel_accounts,
+            channels=ChannelAccounts(
+                registry=self.registry,
+                ledger=self.ledger,
+                channels=self.channels,
+                sealer=self.sealer,
+                clock=self.clock,
+            ),
             payments=payment_cases,
             inspection=Inspection(
                 registry=self.registry,
@@ -219,7 +232,6 @@ class Gateway:
             ),
             clock=self.clock,
         )
-        return (public.register, internal.register, self.feed.register)
 
 
 class _Tokens:

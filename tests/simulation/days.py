@@ -18,8 +18,8 @@ from tests.simulation.connectors import Poison
 from tests.simulation.loop import EPOCH, SimulatedLoop
 from tests.simulation.replica import CallLost, Replica
 
-# As long as we keep an authorisation, and a bill after that.
-DAYS = 7
+# As long as we keep an authorisation, a day until what could not be released stands before a person, and a bill after that.
+DAYS = 8
 BILL_AFTER_MIDNIGHT_S = 3 * 3600.0
 FEED_WAIT_S = 20.0
 FEED_WAITS_MAX = 10

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 EXAMPLES_VARIABLE: Final = "FISC_STATEFUL_EXAMPLES"
-EXAMPLES_DEFAULT: Final = 150
+EXAMPLES_DEFAULT: Final = 250
 STEPS_MAX: Final = 40
 # A database on a disk answers ten times slower than one in memory.
 SHARE_OF_POSTGRES: Final = 10

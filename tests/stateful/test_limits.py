@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from libs.saga.flow import StaleWrite
 from services.gateway.domain import payment_flow, saga
@@ -52,11 +52,19 @@ class LimitsMachine(RuleBasedStateMachine):
         self.taken_minor = 0
         self.counter = 0
         self.seen: tuple[Payment, Attempt] | None = None
-        draft = replace(PAYMENT, capture_later=True)
+        self.taken_at_once_minor = 0
+
+    @initialize(capture_later=st.booleans())
+    def opens(self, capture_later: bool) -> None:
+        draft = replace(PAYMENT, capture_later=capture_later)
         verdicts = Verdicts(risk="ALLOW", case_id="", plan=("a",))
         step = payment_flow.open_payment(draft, verdicts, NOW)
         self.run_async(self.world.create("payment", step))
-        self._tell("payment", PAY, self._word(OutcomeKind.AUTHORIZED))
+        if capture_later:
+            self._tell("payment", PAY, self._word(OutcomeKind.AUTHORIZED))
+        else:
+            self._tell("payment", PAY, self._word(OutcomeKind.SUCCEEDED))
+            self.taken_minor = self.taken_at_once_minor = AMOUNT_MINOR
 
     @rule(minor=AMOUNTS, count=COUNTS, final=st.booleans())
     def captures_come_at_once(self, minor: int, count: int, final: bool) -> None:
@@ -179,6 +187,7 @@ class LimitsMachine(RuleBasedStateMachine):
     def the_rows_add_up(self) -> None:
         payment, _ = self._payment()
         captures = [minor for key, minor in self.reserved.items() if key.startswith("cap")]
+        captures.append(self.taken_at_once_minor)
         refunds = [minor for key, minor in self.reserved.items() if key.startswith("ref")]
         assert payment.captured_minor == self.taken_minor
         assert payment.captured_minor + payment.capturing_minor == sum(captures)

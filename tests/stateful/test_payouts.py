@@ -92,7 +92,7 @@ class PayoutMachine(RuleBasedStateMachine):
     @initialize(
         plan=st.sampled_from([("a",), ("a", "b"), ("a", "b", "c")]),
         risk=st.sampled_from(["ALLOW"] * 7 + ["REVIEW"]),
-        fates=st.lists(st.sampled_from(["done"] * 4 + list(TROUBLES)), max_size=2),
+        fates=st.lists(st.sampled_from(["done", "done", "softly", *TROUBLES]), max_size=3),
     )
     def opens(self, plan: tuple[str, ...], risk: str, fates: list[str]) -> None:
         step = payouts.open_payout(PAYOUT, risk, "case_1", plan, self.now)
@@ -132,6 +132,13 @@ class PayoutMachine(RuleBasedStateMachine):
     @rule()
     def time_passes_and_it_is_taken_up(self) -> None:
         self._sweep()
+
+    @rule()
+    def whoever_takes_it_up_dies_at_once(self) -> None:
+        due_at = self._row().next_run_at
+        if due_at is not None:
+            self.now = max(self.now, due_at)
+            self.run_async(self.world.claim("payout", self.now))
 
     @rule()
     def a_day_passes(self) -> None:
@@ -323,7 +330,7 @@ class PayoutMachine(RuleBasedStateMachine):
         if command is Command.REVIEW:
             self._tell(saga.StillOpen())
         elif command is Command.HOLD:
-            has_funds = fate not in {"refused", "softly"}
+            has_funds = fate != "refused"
             answer = (
                 saga.HoldUnknown() if fate == "unheard" else self.ledger.place(has_funds=has_funds)
             )

@@ -158,8 +158,8 @@ async def serving(world: World) -> AsyncIterator[str]:
 
 
 def _registrations(world: World) -> dict[str, list[Registration]]:
-    def serve(add: Callable[[Any, Any], None], *methods: str) -> Registration:
-        servicer = _answering(world, methods)
+    def serve(add: Callable[[Any, Any], None], base: type[Any], *methods: str) -> Registration:
+        servicer = _answering(world, base, methods)
         return lambda running: add(servicer, running)
 
     feed = _Feed(world)
@@ -168,6 +168,7 @@ def _registrations(world: World) -> dict[str, list[Registration]]:
             lambda running: events_pb2_grpc.add_EventFeedServiceServicer_to_server(feed, running),
             serve(
                 operations_pb2_grpc.add_OperationsServiceServicer_to_server,
+                operations_pb2_grpc.OperationsServiceServicer,
                 "GetBacklog",
                 "GetEvidence",
             ),
@@ -175,14 +176,22 @@ def _registrations(world: World) -> dict[str, list[Registration]]:
         "router": [
             serve(
                 router_pb2_grpc.add_RouterServiceServicer_to_server,
+                router_pb2_grpc.RouterServiceServicer,
                 "ListChannels",
                 "GetChannelStats",
             )
         ],
-        "risk": [serve(risk_pb2_grpc.add_RiskServiceServicer_to_server, "ListCases")],
+        "risk": [
+            serve(
+                risk_pb2_grpc.add_RiskServiceServicer_to_server,
+                risk_pb2_grpc.RiskServiceServicer,
+                "ListCases",
+            )
+        ],
         "account": [
             serve(
                 account_pb2_grpc.add_AccountServiceServicer_to_server,
+                account_pb2_grpc.AccountServiceServicer,
                 "GetTrialBalance",
                 "ListAccounts",
             )
@@ -190,13 +199,18 @@ def _registrations(world: World) -> dict[str, list[Registration]]:
         "clearing": [
             serve(
                 clearing_pb2_grpc.add_ClearingServiceServicer_to_server,
+                clearing_pb2_grpc.ClearingServiceServicer,
                 "ListDifferences",
                 "GetDayReport",
                 "ListBatches",
             )
         ],
         "notification": [
-            serve(notification_pb2_grpc.add_NotificationServiceServicer_to_server, "ListDeliveries")
+            serve(
+                notification_pb2_grpc.add_NotificationServiceServicer_to_server,
+                notification_pb2_grpc.NotificationServiceServicer,
+                "ListDeliveries",
+            )
         ],
     }
 
@@ -213,17 +227,9 @@ _EMPTY: Mapping[str, Callable[[], Any]] = {
     "ListBatches": clearing_pb2.ListBatchesResponse,
     "ListDeliveries": notification_pb2.ListDeliveriesResponse,
 }
-_BASES = (
-    operations_pb2_grpc.OperationsServiceServicer,
-    router_pb2_grpc.RouterServiceServicer,
-    risk_pb2_grpc.RiskServiceServicer,
-    account_pb2_grpc.AccountServiceServicer,
-    clearing_pb2_grpc.ClearingServiceServicer,
-    notification_pb2_grpc.NotificationServiceServicer,
-)
 
 
-def _answering(world: World, methods: tuple[str, ...]) -> Any:
+def _answering(world: World, base: type[Any], methods: tuple[str, ...]) -> Any:
     """A servicer whose methods answer what the world holds; GetEvidence goes by subject."""
 
     def method(name: str) -> Callable[..., Any]:
@@ -239,7 +245,6 @@ def _answering(world: World, methods: tuple[str, ...]) -> Any:
 
         return answer
 
-    base = next(base for base in _BASES if hasattr(base, methods[0]))
     return type("Answering", (base,), {name: method(name) for name in methods})()
 
 
