@@ -200,7 +200,7 @@ class SagaTable(Generic[S, A]):
         )
 
     async def retry(self, subject_id: str, now: datetime) -> S | None:
-        """Makes one that has not ended due now and forgets its faults; None when there is none such."""
+        """Makes one with something left to do due now and forgets its faults; None when there is none such."""
         row = await self._pool.fetchrow(self._sql["retry"], subject_id, now, self._ended)
         return None if row is None else self._spec.restore(row)
 

@@ -43,7 +43,9 @@ WHERE {table}.{key} = owned.key AND {table}.epoch = owned.epoch AND next_run_at 
 UPDATE {table} SET last_fault = $3 WHERE {key} = $1 AND epoch = $2
 
 -- name: retry
-UPDATE {table} SET next_run_at = $2, faults_count = 0 WHERE {key} = $1 AND NOT state = ANY ($3::text[])
+-- What has ended may still be asked about: a payout that succeeded is watched for its return.
+UPDATE {table} SET next_run_at = $2, faults_count = 0
+WHERE {key} = $1 AND (next_run_at IS NOT NULL OR NOT state = ANY ($3::text[]))
 RETURNING *
 
 -- name: stuck

@@ -62,6 +62,9 @@ def check_write(name: str, subject_id: str, old: Any, new: Any) -> list[Violatio
     if new.faults_count > FAULTS_MAX:
         words = f"taken up {new.faults_count} times without getting anywhere"
         found.append(Violation("I16", subject_id, words))
+    if isinstance(new, Payment) and new.refunded_minor > new.captured_minor:
+        words = f"{new.refunded_minor} reserved of {new.captured_minor}"
+        found.append(Violation("I9", subject_id, words))
     is_forced = new.reason == saga.FORCED
     if old.reason in FOR_A_PERSON and new.state != "MANUAL" and not is_forced:
         found.append(Violation("I4", subject_id, f"{old.reason} was taken from its human"))

@@ -164,7 +164,7 @@ class MemoryTable(table.SagaTable[Any, Any]):
 
     def _retry(self, subject_id: str, now: datetime) -> Any:
         row = self.database.rows[self.flow].get(subject_id)
-        if row is None or row.state in self.layout.ended:
+        if row is None or (row.state in self.layout.ended and row.next_run_at is None):
             return None
         self.database.change(self.flow, subject_id, next_run_at=now, faults_count=0)
         return self.database.rows[self.flow][subject_id]

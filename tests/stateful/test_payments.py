@@ -293,8 +293,7 @@ class PaymentMachine(RuleBasedStateMachine):
         return cast(Payment, self._row(PAY))
 
     def _attempts(self, subject_id: str = PAY) -> tuple[Attempt, ...]:
-        _, attempts = self.run_async(self.world.load(self.kinds[subject_id], subject_id))
-        return attempts
+        return self.run_async(self.world.load(self.kinds[subject_id], subject_id))[1]
 
     def _order(self, attempt: Attempt) -> Order:
         return self.channel.order(

@@ -20,6 +20,7 @@ class Operation(enum.IntEnum):
     PAYMENT = 1
     REFUND = 2
     PAYOUT = 3
+    AUTHORIZATION = 4
 
 
 class SubjectKind(enum.IntEnum):

@@ -179,6 +179,15 @@ async def test_a_person_ends_a_quarantine_and_only_of_what_has_not_ended(house: 
     assert [each.errand_id for each in await table.claim(NOW, 10)] == ["errand_1"]
 
 
+async def test_what_has_ended_and_is_still_watched_can_be_retried(house: House) -> None:
+    table = house.table()
+    await stand(table)
+    await house.pool.execute("UPDATE errand SET state = 'DONE', faults_count = $1", FAULTS_MAX)
+
+    assert await table.retry("errand_1", NOW) is not None
+    assert len(await table.claim(NOW, 10)) == 1
+
+
 async def test_only_one_that_nobody_took_up_for_long_is_stuck(house: House) -> None:
     table = house.table()
     await stand(table, 1, 2)
