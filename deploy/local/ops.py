@@ -75,11 +75,13 @@ def retry(subject_id: SubjectArgument, key_file: KeyFileOption = None) -> None:
 @commands.command()
 def propose(
     subject_id: SubjectArgument,
-    state: Annotated[str, typer.Argument(help="SUCCEEDED, FAILED, CANCELED or RETURNED.")],
+    state: Annotated[
+        str, typer.Argument(help="SUCCEEDED, FAILED, CANCELED, RETURNED or RESOLVED.")
+    ],
     note: Annotated[str, typer.Option(help="On what evidence; at least 8 characters.")],
     key_file: KeyFileOption = None,
 ) -> None:
-    """Propose to end it in a state; another person decides. Needs your key."""
+    """Propose to end it in a state, or to close the case of what has ended; another person decides. Needs your key."""
     key = operator_key(key_file)
     _do(lambda platform, out: propose_force(platform, out, key, subject_id, state=state, note=note))
 

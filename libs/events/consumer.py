@@ -19,6 +19,7 @@ import prometheus_client
 from fisc.common.v1 import events_pb2, events_pb2_grpc
 from libs import log
 from libs.db.errors import is_connection_lost
+from libs.events import kinds
 from libs.rpc.status import from_rpc_error
 
 BATCH_MAX = 256
@@ -75,7 +76,7 @@ async def follow(
     """Apply the events of `source` for as long as the task lives.
 
     `apply` runs in a transaction, gets up to `batch_max` events in order, and must not wait for
-    anything remote. `metadata` goes with every call of the feed, such as its authorization.
+    anything remote. At an event of a later release it waits until that release's replica has applied it. `metadata` goes with every call of the feed, such as its authorization.
     Reconnects with back-off when the feed or the database is away; what `apply` raises otherwise
     ends the loop, with nothing of the batch applied.
     """
@@ -90,6 +91,8 @@ async def follow(
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                 reader.log_interruption(f"{error.code().name}: {error.details()}")
+        except kinds.EventTooNew as error:
+            reader.log_interruption(f"{error.reason}: {error.metadata}")
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if not is_connection_lost(error):
                 raise
@@ -172,6 +175,8 @@ class _Reader:
             return cursor
 
     async def _apply(self, cursor: str, response: events_pb2.StreamEventsResponse) -> None:
+        self._note_lag(response.events[0])
+        kinds.check_known(response.events)
         async with self.pool.acquire() as connection, connection.transaction():
             # Moving the cursor first locks its row: of two replicas, one applies the batch.
             moved = await connection.fetchval(
@@ -184,8 +189,10 @@ class _Reader:
                 cast("asyncpg.Connection[asyncpg.Record]", connection), response.events
             )
         _APPLIED.labels(self.consumer, self.source).inc(len(response.events))
-        occurred_at = response.events[-1].occurred_at.ToDatetime(UTC)
-        age_s = (datetime.now(UTC) - occurred_at).total_seconds()
+        self._note_lag(response.events[-1])
+
+    def _note_lag(self, event: events_pb2.Event) -> None:
+        age_s = (datetime.now(UTC) - event.occurred_at.ToDatetime(UTC)).total_seconds()
         _LAG_SECONDS.labels(self.consumer, self.source).set(max(0.0, age_s))
 
     def log_interruption(self, why: str) -> None:

@@ -162,7 +162,9 @@ class Driver(Generic[S, A]):
         subject, attempts = loaded
         attempt = attempts[-1] if attempts else None
         try:
-            return await self._take(subject, attempt, signal, is_owner=False, guard=guard)
+            return await self._take(
+                subject, attempt, signal.as_of(attempts), is_owner=False, guard=guard
+            )
         except _NotAsExpected:
             return None
 
@@ -189,10 +191,11 @@ class Driver(Generic[S, A]):
         for _ in range(CONFLICTS_MAX):
             if guard is not None and not guard(subject):
                 raise _NotAsExpected
-            decided = self._decide(subject, attempt, signal, self._clock.now())
+            now = self._clock.now()
+            decided = self._decide(subject, attempt, signal, now)
             if decided is None:
                 return Step(subject=subject)
-            step = flow.arrived(decided, subject)
+            step = flow.arrived(decided, subject, now)
             try:
                 await self._save.submit(self.saved(step))
             except StaleWrite:
@@ -204,6 +207,7 @@ class Driver(Generic[S, A]):
                     fenced_writes.labels(self._flow).inc()
                     return Step(subject=fresh)
                 subject, attempt = fresh, attempts[-1] if attempts else None
+                signal = signal.as_of(attempts)
             else:
                 if step.subject.state != subject.state:
                     transitions.labels(self._flow, step.subject.state.value).inc()

@@ -72,6 +72,10 @@ class Subject(Protocol):
 class Signal:
     """Something happened to a subject."""
 
+    def as_of(self, attempts: "Sequence[Any]") -> "Signal":  # noqa: ARG002 - for signals about an attempt
+        """The same news, told with these attempts in view, which the teller may not have seen; oldest first."""
+        return self
+
 
 class Due(Signal):
     """The time set on the row has come, or its last owner died."""
@@ -114,16 +118,25 @@ class Step(Generic[S, A]):
 Decide = Callable[[S, A | None, Signal, datetime], Step[S, A] | None]
 
 
-def arrived(step: Step[S, A], before: S) -> Step[S, A]:
-    """The step as it is saved: one that rests, or that reaches another state, has got somewhere, and its faults are forgotten."""
+def arrived(step: Step[S, A], before: S, now: datetime) -> Step[S, A]:
+    """The step as it is saved.
+
+    One that rests, or that reaches another state, has got somewhere, and its faults are forgotten. Any other keeps them, and the
+    lease of its claim with them, so that what fails again and again is taken up ever more rarely.
+    """
     subject: Any = step.subject
-    if not subject.faults_count or (step.command is not None and subject.state == before.state):
+    if not subject.faults_count:
         return step
+    if step.command is not None and subject.state == before.state:
+        return replace(
+            step, subject=replace(subject, next_run_at=leased_until(now, subject.faults_count))
+        )
     return replace(step, subject=replace(subject, faults_count=0, last_fault=""))
 
 
-def leased_until(now: datetime) -> datetime:
-    return now + timedelta(seconds=LEASE_S)
+def leased_until(now: datetime, claims_count: int = 1) -> datetime:
+    """When a row is due again that has been taken up so often; each claim that gets nowhere makes the next one wait twice as long."""
+    return now + timedelta(seconds=LEASE_S * 2 ** max(claims_count - 1, 0))
 
 
 def next_try_at(delays_s: Sequence[float], tries_count: int, now: datetime) -> datetime:

@@ -104,6 +104,7 @@ class GatewayBills:
             settled_count=response.settled_count,
             absent_count=response.absent_count,
             unknown_count=response.unknown_count,
+            failed_count=response.failed_count,
         )
 
 

@@ -145,8 +145,10 @@ def facts(events: Iterable[events_pb2.Event]) -> Iterable[Succeeded]:
         match event.type:
             case "payment.succeeded":
                 yield from _payment(event)
-            case "payment.late_success":
-                yield _late_success(event)
+            case "payment.late_success" | "capture.late_success" | "refund.late_success":
+                yield _late(event)
+            case "payout.late_success" | "payout.late_return":
+                yield _late(event)
             case "capture.succeeded":
                 yield _capture(event)
             case "refund.succeeded":
@@ -174,21 +176,57 @@ def _payment(event: events_pb2.Event) -> Iterable[Succeeded]:
     )
 
 
-def _late_success(event: events_pb2.Event) -> Succeeded:
-    payload = gateway_events.PaymentEvent()
-    event.payload.Unpack(payload)
-    attempt = payload.attempts[-1] if payload.attempts else gateway_events.AttemptRecord()
+_LATE_KINDS = {
+    "payment.late_success": ItemKind.PAYMENT,
+    "capture.late_success": ItemKind.PAYMENT,
+    "refund.late_success": ItemKind.REFUND,
+    "payout.late_success": ItemKind.PAYOUT,
+    "payout.late_return": ItemKind.PAYOUT_RETURN,
+}
+
+
+def _late(event: events_pb2.Event) -> Succeeded:
+    """Money that a channel moved for what had ended otherwise."""
+    subject, attempt, payment_id = _late_parts(event)
+    kind = _LATE_KINDS[event.type]
+    attempt_id = attempt.attempt_id or f"{event.subject_id}:late"
     return _succeeded(
         event,
         attempt,
-        payload.payment,
-        kind=ItemKind.PAYMENT,
-        subject_id=attempt.attempt_id or f"{payload.payment.payment_id}:late",
-        payment_id=payload.payment.payment_id,
-        # What stands in the payment is about another attempt's success, if about any.
+        subject,
+        kind=kind,
+        subject_id=f"{attempt_id}:return" if kind is ItemKind.PAYOUT_RETURN else attempt_id,
+        payment_id=payment_id,
+        # What stands in the subject is about another success, if about any.
         happened_at=event.occurred_at,
         settles=False,
     )
+
+
+def _late_parts(event: events_pb2.Event) -> tuple[Any, gateway_events.AttemptRecord, str]:
+    """The subject, the attempt that moved the money, and the payment it belongs to."""
+    match event.type.partition(".")[0]:
+        case "payment":
+            of_payment = gateway_events.PaymentEvent()
+            event.payload.Unpack(of_payment)
+            payment_id = of_payment.payment.payment_id
+            return of_payment.payment, _last(of_payment.attempts), payment_id
+        case "capture":
+            of_capture = gateway_events.CaptureEvent()
+            event.payload.Unpack(of_capture)
+            return of_capture.capture, of_capture.attempt, of_capture.capture.payment_id
+        case "refund":
+            of_refund = gateway_events.RefundEvent()
+            event.payload.Unpack(of_refund)
+            return of_refund.refund, of_refund.attempt, of_refund.refund.payment_id
+        case _:
+            of_payout = gateway_events.PayoutEvent()
+            event.payload.Unpack(of_payout)
+            return of_payout.payout, _last(of_payout.attempts), ""
+
+
+def _last(attempts: Sequence[gateway_events.AttemptRecord]) -> gateway_events.AttemptRecord:
+    return attempts[-1] if attempts else gateway_events.AttemptRecord()
 
 
 def _capture(event: events_pb2.Event) -> Succeeded:

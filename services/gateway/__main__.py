@@ -47,7 +47,13 @@ from services.gateway.usecases.payouts import Payouts
 from services.gateway.usecases.refunds import Refunds
 from services.gateway.usecases.sagas import Encoders, Sagas
 from services.gateway.usecases.screening import Screening
-from services.gateway.workers import callback_receiver, gauges, pushers, review_ear
+from services.gateway.workers import (
+    callback_receiver,
+    gauges,
+    ledger_accounts,
+    pushers,
+    review_ear,
+)
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 ENCODERS: Final = Encoders(
@@ -110,8 +116,16 @@ class Gateway:
             tellers=self.sagas.tellers,
             clock=clock,
         )
+        self.accounts = ChannelAccounts(
+            registry=self.registry,
+            ledger=self.ledger,
+            channels=self.channels,
+            sealer=self.sealer,
+            clock=clock,
+        )
         self.background: Sequence[Callable[[], Awaitable[None]]] = (
             self.gate.watch_lag,
+            partial(ledger_accounts.open_all, self.accounts.open_ledger_accounts),
             *self.sagas.engine.background,
             partial(gauges.keep, self.store, clock),
             self.router.keep_static_order,
@@ -199,13 +213,7 @@ class Gateway:
     ) -> operations.OperationsHandlers:
         return operations.OperationsHandlers(
             merchants=merchants,
-            channels=ChannelAccounts(
-                registry=self.registry,
-                ledger=self.ledger,
-                channels=self.channels,
-                sealer=self.sealer,
-                clock=self.clock,
-            ),
+            channels=self.accounts,
             payments=payment_cases,
             inspection=Inspection(
                 registry=self.registry,

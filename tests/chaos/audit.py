@@ -10,7 +10,12 @@ import asyncpg
 from tests.chaos.world import World
 
 Row = Mapping[str, Any]
+Key = tuple[str, str]
+"""A channel, and its number for an attempt."""
 MARGIN_S: Final = 5
+MOVED: Final = frozenset({"SUCCEEDED", "RETURNED"})
+# Of these, what a channel moves after their end is not theirs.
+OVER: Final = frozenset({"FAILED", "CANCELED"})
 TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "RETURNED"})
 KINDS: Final = ("payment", "capture", "refund", "payout")
 TRANSFERS: Final = {
@@ -42,6 +47,10 @@ class Snapshot:
     attempts: Sequence[Row]
     endings: Mapping[str, int]
     """Events "subject ended" by subject."""
+    told_late: Mapping[str, int]
+    """Events "moved late" by subject."""
+    cases: Collection[str]
+    """Whose cases are open, or were resolved by people."""
     transfers: Mapping[str, Row]
     holds: Mapping[str, Row]
     items: Mapping[str, Row]
@@ -78,11 +87,23 @@ async def take(world: World, merchant_id: str) -> Snapshot:
         " AND split_part(type, '.', 2) IN ('succeeded', 'failed', 'canceled')",
         ids,
     )
+    told_late = await _fetch(
+        gateway,
+        "SELECT subject_id FROM event_log WHERE subject_id = ANY ($1)"
+        " AND split_part(type, '.', 2) = 'late_success'",
+        ids,
+    )
+    cases = await _fetch(
+        gateway,
+        "SELECT subject_id FROM manual_case WHERE subject_id = ANY ($1)"
+        " AND (closed_at IS NULL OR resolution = 'RESOLVED')",
+        ids,
+    )
     whole = not merchant_id
     transfers = await _fetch(
         account,
         "SELECT * FROM transfer WHERE ($2 AND split_part(transfer_id, ':', 2) IN"
-        " ('collect', 'refund', 'payout', 'return', 'late')) OR reference = ANY ($1)",
+        " ('collect', 'refund', 'payout', 'return', 'late', 'late-return')) OR reference = ANY ($1)",
         ids,
         whole,
     )
@@ -100,6 +121,8 @@ async def take(world: World, merchant_id: str) -> Snapshot:
         subjects=subjects,
         attempts=attempts,
         endings=Counter(row["subject_id"] for row in endings),
+        told_late=Counter(row["subject_id"] for row in told_late),
+        cases={row["subject_id"] for row in cases},
         transfers={row["transfer_id"]: row for row in transfers},
         holds={row["hold_id"]: row for row in holds},
         items={row["subject_id"]: row for row in items},
@@ -114,24 +137,35 @@ def differences(seen: Snapshot) -> Iterator[str]:
     attempts: dict[str, list[Row]] = defaultdict(list)
     for attempt in seen.attempts:
         attempts[attempt["subject_id"]].append(attempt)
-    refunded_late = {
-        (row["channel_id"], row["payment_out_ref"])
-        for row in seen.subjects["refund"]
-        if row["origin"] == "LATE_SUCCESS"
-    }
+    late = _moved_late(seen)
     for kind, rows in seen.subjects.items():
         for row in rows:
             own = [
                 attempt
                 for attempt in attempts[row["id"]]
-                if (attempt["channel_id"], attempt["out_ref"]) not in refunded_late
+                if (attempt["channel_id"], attempt["out_ref"]) not in late
             ]
             yield from _subject(kind, row, own, seen)
-    yield from _late(seen, refunded_late)
-    yield from _book(seen)
+    yield from _late(seen, late.values())
+    yield from _book(seen, late)
     yield from _children(seen.subjects)
     if seen.whole:
         yield from _ledger(seen)
+
+
+def _moved_late(seen: Snapshot) -> Mapping[Key, Row]:
+    """The attempts that moved what is not their subject's."""
+    subjects = {row["id"]: row for rows in seen.subjects.values() for row in rows}
+    return {
+        (attempt["channel_id"], attempt["out_ref"]): attempt
+        for attempt in seen.attempts
+        if attempt["state"] in MOVED and not _is_its_own(subjects[attempt["subject_id"]], attempt)
+    }
+
+
+def _is_its_own(subject: Row, attempt: Row) -> bool:
+    is_last = attempt["number"] == subject.get("attempts_count", attempt["number"])
+    return is_last and subject["state"] not in OVER
 
 
 def _subject(kind: str, row: Row, attempts: Sequence[Row], seen: Snapshot) -> Iterator[str]:
@@ -147,9 +181,10 @@ def _subject(kind: str, row: Row, attempts: Sequence[Row], seen: Snapshot) -> It
     # A payout that succeeded is still asked about: its bank may send it back.
     if row["next_run_at"] is not None and (kind, state) != ("payout", "SUCCEEDED"):
         yield f"{subject_id} is {state} and would run again"
-    if seen.endings.get(subject_id, 0) != 1:
+    has_failed_first = row.get("origin") == "LATE_SUCCESS" and state == "SUCCEEDED"
+    if seen.endings.get(subject_id, 0) not in {1, 1 + has_failed_first}:
         yield f"{subject_id} told of its end {seen.endings.get(subject_id, 0)} times"
-    won = [attempt for attempt in attempts if attempt["state"] in {"SUCCEEDED", "RETURNED"}]
+    won = [attempt for attempt in attempts if attempt["state"] in MOVED]
     open_ = [attempt for attempt in attempts if attempt["state"] in {"SENT", "PENDING", "UNKNOWN"}]
     has_succeeded = state in {"SUCCEEDED", "RETURNED"}
     if len(won) != has_succeeded or open_:
@@ -182,25 +217,37 @@ def _payout(row: Row, seen: Snapshot) -> Iterator[str]:
         yield f"{subject_id} is {state}, its return is cleared or missing against that"
 
 
-def _late(seen: Snapshot, refunded: Collection[tuple[str, str]]) -> Iterator[str]:
-    """What a channel took late is booked and cleared apart, and given back."""
-    for attempt in seen.attempts:
-        if (attempt["channel_id"], attempt["out_ref"]) in refunded:
-            if f"{attempt['attempt_id']}:late" not in seen.transfers:
-                yield f"{attempt['attempt_id']} was paid late, its posting is missing"
-            if attempt["attempt_id"] not in seen.items:
-                yield f"{attempt['attempt_id']} was paid late, its clearing item is missing"
+def _late(seen: Snapshot, late: Iterable[Row]) -> Iterator[str]:
+    """What a channel moved late is told, booked and cleared apart; what came is given back, what went is a person's matter."""
+    refunds = {row["request_id"] for row in seen.subjects["refund"]}
+    told: Counter[str] = Counter()
+    for attempt in late:
+        attempt_id, subject_id = attempt["attempt_id"], attempt["subject_id"]
+        is_back = attempt["state"] == "RETURNED"
+        told[subject_id] += 1
+        for transfer_id, item_id, is_due in (
+            (f"{attempt_id}:late", attempt_id, True),
+            (f"{attempt_id}:late-return", f"{attempt_id}:return", is_back),
+        ):
+            if (transfer_id in seen.transfers) != is_due:
+                yield f"{transfer_id} is booked or missing against what its channel said late"
+            if (item_id in seen.items) != is_due:
+                yield f"{item_id} is cleared or missing against what its channel said late"
+        if attempt["operation"] in {"PAYMENT", "CAPTURE"}:
+            is_squared = f"late-success:{attempt_id}" in refunds
+        else:
+            is_squared = is_back or subject_id in seen.cases
+        if not is_squared:
+            yield f"{attempt_id} moved money late, and nobody knows of it"
+    for subject_id in told.keys() | seen.told_late.keys():
+        if told[subject_id] != seen.told_late.get(subject_id, 0):
+            yield f"{subject_id} told of {seen.told_late.get(subject_id, 0)} late moves, not {told[subject_id]}"
 
 
-def _book(seen: Snapshot) -> Iterator[str]:
+def _book(seen: Snapshot, late: Collection[Key]) -> Iterator[str]:
     """The channels' book against our attempts, both ways."""
     amounts = {row["id"]: row["amount_minor"] for rows in seen.subjects.values() for row in rows}
     ours = {(attempt["channel_id"], attempt["out_ref"]): attempt for attempt in seen.attempts}
-    late = {
-        (row["channel_id"], row["payment_out_ref"])
-        for row in seen.subjects["refund"]
-        if row["origin"] == "LATE_SUCCESS"
-    }
     theirs = {
         (row["account_id"], row["out_ref"]): row
         for row in seen.book
@@ -221,7 +268,7 @@ def _book(seen: Snapshot) -> Iterator[str]:
         # An authorisation moves nothing by itself.
         if row["kind"] == "charge" and attempt["subject_id"] in authorized:
             continue
-        if bool(times) != (attempt["state"] in {"SUCCEEDED", "RETURNED"}):
+        if bool(times) != (attempt["state"] in MOVED):
             yield f"{key}: the channel says {row['status']}, we say {attempt['state']}"
         elif times and row["amount"] != amounts[attempt["subject_id"]]:
             yield f"{key}: the channel moved {row['amount']}"

@@ -36,6 +36,11 @@ from tests.contract.saga_support import (
 )
 
 
+async def open_cases(stores: Stores) -> list[tuple[str, str]]:
+    found = await stores.operators.list_cases(only_open=True, before=None, limit=10)
+    return [(case.subject_id, case.reason) for case in found]
+
+
 async def test_refunds_share_what_was_paid_and_a_repeat_reserves_nothing(stores: Stores) -> None:
     payment_id = (await paid(stores)).payment_id
     first, second, third = (refund(n, 600, payment_id) for n in (1, 2, 3))
@@ -53,15 +58,58 @@ async def test_refunds_share_what_was_paid_and_a_repeat_reserves_nothing(stores:
     assert await sagas.refunds.find_request("mer_1", "back-3") == third.step.subject
 
 
-async def test_a_refund_that_happens_after_all_is_reserved_again(stores: Stores) -> None:
+async def test_a_refund_that_happens_after_all_takes_nothing_that_may_be_anothers(
+    stores: Stores,
+) -> None:
     payment_id = (await paid(stores)).payment_id
-    asked = refund(1, 600, payment_id)
-    await stores.sagas.create_follow_up(stores.sagas.refunds, asked)
+    asked, other = refund(1, 600, payment_id), refund(2, 600, payment_id)
+    sagas = stores.sagas
+    await sagas.create_follow_up(sagas.refunds, asked)
+    (failed,) = await told(stores, asked, OutcomeKind.DECLINED_HARD)
+    assert await sagas.create_follow_up(sagas.refunds, other) == other.step.subject
 
     *_, late = await told(stores, asked, OutcomeKind.DECLINED_HARD, OutcomeKind.SUCCEEDED)
 
-    assert late.reason == follow_up.LATE_SUCCESS
+    assert (late.state, late.version) == (failed.state, failed.version + 1)
     assert (await row(stores, payment_id)).refunded_minor == 600
+    assert (await event_types(stores))[-1] == "refund.late_success"
+    assert await open_cases(stores) == [(late.refund_id, "LATE_SUCCESS")]
+
+
+async def test_two_people_close_the_case_of_what_came_late_and_change_nothing_else(
+    stores: Stores,
+) -> None:
+    payment_id = (await paid(stores)).payment_id
+    asked = refund(1, 600, payment_id)
+    await stores.sagas.create_follow_up(stores.sagas.refunds, asked)
+    *_, late = await told(stores, asked, OutcomeKind.DECLINED_HARD, OutcomeKind.SUCCEEDED)
+
+    squared = follow_up.decide(late, None, saga.Forced(to_state=saga.RESOLVED), NOW)
+    assert squared is not None
+    await stores.sagas.refunds.save([saved(squared)])
+
+    (case,) = await stores.operators.cases_of(late.refund_id)
+    assert (case.closed_at, case.resolution) == (NOW, "RESOLVED")
+    assert await open_cases(stores) == []
+    assert (await row(stores, payment_id)).refunded_minor == 0
+
+
+async def test_only_an_end_that_says_so_squares_what_an_order_had_reserved(stores: Stores) -> None:
+    payment_id = (await authorized(stores)).subject.payment_id
+    asked = capture(1, 300, payment_id)
+    await stores.sagas.create_follow_up(stores.sagas.captures, asked)
+    order = replace(asked.step.subject, state=FollowUpState.FAILED, version=2)
+
+    await stores.sagas.captures.save([saved(Step(subject=order))])
+    assert (await row(stores, payment_id)).capturing_minor == 300
+
+    freed = replace(order, version=3)
+    end: Step[Any, Any] = Step(subject=freed, beside=(follow_up.Squared(is_taken=False),))
+    assert await stores.sagas.captures.save([saved(end)]) == [freed]
+    assert (await row(stores, payment_id)).capturing_minor == 0
+    (late,) = await stores.sagas.captures.save([saved(end)])
+    assert isinstance(late, StaleWrite)
+    assert (await row(stores, payment_id)).capturing_minor == 0
 
 
 @pytest.mark.parametrize("make", [capture, refund])
@@ -157,7 +205,7 @@ async def test_the_database_refuses_money_that_cannot_be(
     assert await row(stores, before.payment_id) == before
 
 
-async def test_a_capture_that_happens_after_all_is_reserved_again_even_of_an_ended_payment(
+async def test_a_capture_that_happens_after_all_is_refunded_and_its_payment_left_alone(
     stores: Stores,
 ) -> None:
     payment_id = (await authorized(stores)).subject.payment_id
@@ -172,9 +220,34 @@ async def test_a_capture_that_happens_after_all_is_reserved_again_even_of_an_end
 
     *_, late = await told(stores, refused, OutcomeKind.DECLINED_HARD, OutcomeKind.SUCCEEDED)
 
-    assert (late.state, late.reason) == (FollowUpState.MANUAL, follow_up.LATE_SUCCESS)
-    after = await row(stores, payment_id)
-    assert (after.captured_minor, after.capturing_minor) == (300, 300)
+    assert late.state is FollowUpState.FAILED
+    assert await row(stores, payment_id) == ended
+    (back,) = await stores.sagas.refunds.claim(NOW, 10)
+    assert (back.payment_id, back.amount_minor) == (payment_id, 300)
+    assert back.payment_out_ref == saga.out_ref(payment_id, 1)
+    assert await open_cases(stores) == [(back.refund_id, "LATE_SUCCESS")]
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.SUCCEEDED, OutcomeKind.DECLINED_HARD])
+async def test_what_gives_a_late_success_back_is_none_of_its_payments_business(
+    stores: Stores, kind: OutcomeKind
+) -> None:
+    payment_id = (await authorized(stores)).subject.payment_id
+    asked = capture(1, 300, payment_id)
+    await stores.sagas.create_follow_up(stores.sagas.captures, asked)
+    await told(stores, asked, OutcomeKind.DECLINED_HARD, OutcomeKind.SUCCEEDED)
+    before = await row(stores, payment_id)
+    (back,) = await stores.sagas.refunds.claim(NOW, 10)
+    (attempt,) = await stores.sagas.refunds.attempts_of(back.refund_id)
+
+    sent = follow_up.decide(back, attempt, saga.Due(), NOW)
+    assert sent is not None
+    await stores.sagas.refunds.save([saved(sent)])
+    await told(stores, saved(sent), kind)
+
+    assert await row(stores, payment_id) == before
+    is_back = kind is OutcomeKind.SUCCEEDED
+    assert await open_cases(stores) == ([] if is_back else [(back.refund_id, "LATE_SUCCESS")])
 
 
 async def test_a_late_success_is_born_with_its_refund_once(stores: Stores) -> None:
@@ -201,7 +274,9 @@ async def test_a_late_success_is_born_with_its_refund_once(stores: Stores) -> No
     assert (case.reason, case.opened_at) == ("LATE_SUCCESS", NOW)
 
 
-async def test_a_matter_has_one_open_case_and_may_have_another_later(stores: Stores) -> None:
+async def test_a_matter_has_one_open_case_and_is_closed_by_itself_or_with_all(
+    stores: Stores,
+) -> None:
     subject = await paid(stores)
 
     async def say(subject: Payment, *beside: object) -> Payment:
@@ -209,17 +284,24 @@ async def test_a_matter_has_one_open_case_and_may_have_another_later(stores: Sto
         await stores.sagas.payments.save([saved(Step(subject=moved, beside=beside))])
         return moved
 
+    async def cases() -> list[tuple[str, str]]:
+        found = await stores.operators.cases_of(subject.payment_id)
+        return sorted((case.reason, case.resolution) for case in found)
+
     case = OpenCase(subject_id=subject.payment_id, merchant_id="mer_1", reason="ODD")
+    close = CloseCase(subject_id=subject.payment_id, resolution="SQUARED", reason="ODD")
+    subject = await say(subject, case)
     subject = await say(subject, case)
     subject = await say(subject, replace(case, reason="ODDER"))
-    close = CloseCase(subject_id=subject.payment_id, resolution="SQUARED")
-    subject = await say(subject, close)
-    subject = await say(subject, close)
-    await say(subject, case)
+    assert await cases() == [("ODD", ""), ("ODDER", "")]
 
-    first, second = await stores.operators.cases_of(subject.payment_id)
-    assert (first.reason, first.closed_at, first.resolution) == ("ODD", NOW, "SQUARED")
-    assert (second.reason, second.closed_at) == ("ODD", None)
+    subject = await say(subject, close)
+    subject = await say(subject, close)
+    assert await cases() == [("ODD", "SQUARED"), ("ODDER", "")]
+
+    subject = await say(subject, case)
+    await say(subject, replace(close, resolution="ALL", reason=""))
+    assert await cases() == [("ODD", "ALL"), ("ODD", "SQUARED"), ("ODDER", "ALL")]
 
 
 async def test_attempts_without_a_definite_word_are_found_by_channel_and_day(
@@ -285,6 +367,8 @@ async def test_a_proposal_stands_once_with_its_record_and_is_decided_once(stores
     assert await operators.write_decision(approved, applied, record("FORCE_APPLIED"))
 
     assert await operators.get_force("for_1") == applied
+    assert await operators.find_force("force-1") == applied
+    assert await operators.find_force("force-2") is None
     assert await operators.list_forces("PROPOSED", "", 10) == []
     assert await operators.list_forces("", "", 10) == [applied]
     records = await operators.list_records("pay_1", 0, 10)

@@ -10,9 +10,10 @@ from libs.saga.flow import FAULTS_MAX, LEASE_S, StaleWrite
 from libs.saga.table import Saved
 from services.gateway.domain import payout as payouts
 from services.gateway.domain import saga
-from services.gateway.domain.channel import OutcomeKind
+from services.gateway.domain.channel import Outcome, OutcomeKind
 from services.gateway.domain.payment import Payment
-from services.gateway.domain.saga import AttemptState, Step
+from services.gateway.domain.payout import Payout
+from services.gateway.domain.saga import Answered, Attempt, AttemptState, Step
 from tests.contract.saga_support import (
     LEASE,
     NOW,
@@ -213,26 +214,62 @@ async def test_an_event_told_before_undoes_its_whole_transaction(stores: Stores)
     assert await event_types(stores) == ["payment.created"]
 
 
-async def test_a_payout_that_succeeds_twice_is_refused_and_harms_no_other(stores: Stores) -> None:
+async def test_a_payout_whose_money_left_twice_keeps_both_words(stores: Stores) -> None:
+    table = stores.sagas.payouts
+    step = payouts.open_payout(payout(1), "ALLOW", "", ("a", "b"), NOW)
+    await table.create([saved(step)])
+    signals: list[saga.Signal] = [saga.HoldPlaced()]
+    signals += [
+        Answered(outcome=Outcome(kind=kind), attempt_number=number)
+        for kind, number in (
+            (OutcomeKind.DECLINED_SOFT, 1),
+            (OutcomeKind.SUCCEEDED, 2),
+            (OutcomeKind.SUCCEEDED, 1),
+            (OutcomeKind.RETURNED, 1),
+        )
+    ]
+
+    for signal in signals:
+        loaded = await table.load(step.subject.payout_id)
+        assert loaded is not None
+        subject, attempts = loaded
+        current = attempts[-1] if attempts else None
+        after = payouts.decide(subject, current, signal.as_of(attempts), NOW)
+        assert after is not None
+        assert await table.save([saved(after)]) == [after.subject]
+
+    attempts = await table.attempts_of(step.subject.payout_id)
+    assert [each.state for each in attempts] == [AttemptState.RETURNED, AttemptState.SUCCEEDED]
+    told = (await event_types(stores))[-3:]
+    assert told == ["payout.succeeded", "payout.late_success", "payout.late_return"]
+    (case,) = await stores.operators.cases_of(step.subject.payout_id)
+    assert (case.reason, case.resolution) == ("LATE_SUCCESS", "RETURNED")
+
+
+async def test_a_number_that_is_anothers_is_refused_and_harms_no_other(stores: Stores) -> None:
     table = stores.sagas.payouts
     steps = [payouts.open_payout(payout(n), "ALLOW", "", ("a", "b"), NOW) for n in (1, 2)]
     await table.create([saved(step) for step in steps])
-    moved = replace(steps[0].subject, version=steps[0].subject.version + 1)
-    twice = tuple(
-        replace(
-            saga.first_attempt(moved.payout_id, "PAYOUT", channel_id, number, NOW),
-            state=AttemptState.SUCCEEDED,
-        )
-        for number, channel_id in ((1, "a"), (2, "b"))
-    )
-    sent = payouts.decide(steps[1].subject, None, saga.HoldPlaced(), NOW)
-    assert sent is not None
+    first, second = (payouts.decide(each.subject, None, saga.HoldPlaced(), NOW) for each in steps)
+    assert first is not None
+    assert second is not None
+    assert first.attempt is not None
+    assert second.attempt is not None
+    taken = replace(first.attempt, out_ref=second.attempt.out_ref)
 
-    results = await table.save([saved(Step(subject=moved, attempts=twice)), saved(sent)])
+    sent = await table.save([saved(second)])
+    bad, good = replace(first, attempts=(taken,)), next_step(second)
+    results = await table.save([saved(bad), saved(good)])
 
+    assert sent == [second.subject]
     assert isinstance(results[0], asyncpg.UniqueViolationError)
-    assert results[1] == sent.subject
+    assert results[1] == good.subject
     assert await table.load(steps[0].subject.payout_id) == (steps[0].subject, ())
+
+
+def next_step(step: Step[Payout, Attempt]) -> Step[Payout, Attempt]:
+    """A next step of the same, which says nothing."""
+    return Step(subject=replace(step.subject, version=step.subject.version + 1))
 
 
 async def test_a_request_is_found_by_its_merchant(stores: Stores) -> None:

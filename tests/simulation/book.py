@@ -54,6 +54,8 @@ class Entry:
     payment_out_ref: str = ""
     is_hold: bool = False
     """A charge whose money is taken by captures."""
+    is_final: bool = False
+    """A capture that releases what it leaves."""
     captured_minor: int = 0
     visible_at_s: float = 0.0
     moved_at_s: float = 0.0
@@ -94,6 +96,12 @@ def room_minor(book: Mapping[str, Entry], charge: Entry) -> int:
         and other.payment_out_ref == charge.out_ref
         and other.state in {State.PAID, State.PENDING}
     )
+
+
+def can_draw_on(charge: Entry, amount_minor: int) -> bool:
+    """Whether a capture can still take so much of what is reserved."""
+    is_reserved = charge.state is State.AUTHORIZED
+    return is_reserved and charge.captured_minor + amount_minor <= charge.amount_minor
 
 
 def bill(book: Mapping[str, Entry], day: date) -> Iterator[Line]:

@@ -11,9 +11,11 @@ from services.gateway.domain.follow_up import FollowUpState
 from services.gateway.domain.forcing import ForceState
 from services.gateway.domain.payment import PaymentState
 from services.gateway.domain.payout import PayoutState
+from tests.simulation import subjects
 from tests.simulation.book import State
 from tests.simulation.clearing import sums
 from tests.simulation.invariants import Violation
+from tests.simulation.lateness import late_of
 from tests.simulation.neighbours import CURRENCIES, CURRENCY
 from tests.simulation.wallets import MERCHANTS
 
@@ -40,7 +42,12 @@ def _check_strangers(world: "World") -> list[Violation]:
     rows = world.database.rows
     expected = {f"fund-{each.merchant_id}" for each in MERCHANTS}
     expected |= {f"{payment_id}:collect" for payment_id in rows["payment"]}
-    expected |= {f"{attempt.attempt_id}:late" for attempt in world.database.attempts.values()}
+    expected |= {f"square-{attempt_id}" for attempt_id in world.people.squared}
+    for late in late_of(world.database, subjects.the_book(world)):
+        attempt_id = late.attempt.attempt_id
+        expected |= {f"{attempt_id}:late"} | (
+            {f"{attempt_id}:late-return"} if late.is_back else set()
+        )
     expected |= {f"{capture_id}:collect" for capture_id in rows["capture"]}
     expected |= {f"{refund_id}:refund" for refund_id in rows["refund"]}
     for payout_id in rows["payout"]:
@@ -64,12 +71,14 @@ def _check_receivables(world: "World") -> list[Violation]:
     """I7: each channel owes us by our ledger what its own book says, but for what stands before a person."""
     database = world.database
     subject_of = {each.out_ref: each.subject_id for each in database.attempts.values()}
-    manual = {
-        subject_id
-        for rows in database.rows.values()
-        for subject_id, row in rows.items()
-        if row.state == "MANUAL" or database.open_case_of(subject_id) is not None
-    }
+    manual = set()
+    for rows in database.rows.values():
+        for subject_id, row in rows.items():
+            # What moved late is booked as it was, whoever has it now.
+            reasons = {case.reason for case in database.open_cases_of(subject_id)}
+            is_unclear = bool(reasons - {saga.LATE_SUCCESS})
+            if row.state == "MANUAL" or is_unclear:
+                manual.add(subject_id)
     found = []
     for channel_id, channel in world.channels.items():
         owed: Counter[str] = Counter()
@@ -114,12 +123,10 @@ def _check_items(world: "World") -> list[Violation]:
             for payout_id, payout in rows["payout"].items()
             if payout.state is PayoutState.RETURNED
         ),
-        *(
-            event_attempt
-            for event_attempt in (each.attempt_id for each in database.attempts.values())
-            if f"{event_attempt}:late" in world.ledger.transfers
-        ),
     }
+    for late in late_of(database, subjects.the_book(world)):
+        attempt_id = late.attempt.attempt_id
+        expected |= {attempt_id} | ({f"{attempt_id}:return"} if late.is_back else set())
     found = [
         Violation(
             "I14", subject_id, "has succeeded, and is no item" if is_missing else "is no success"
@@ -132,13 +139,12 @@ def _check_items(world: "World") -> list[Violation]:
     ]
     batches = books.database.rows["batch"]
     for item in books.items.values():
-        if not item.settles:
-            if item.batch_id:
-                found.append(Violation("I14", item.subject_id, "settled, but not the merchant's"))
-        elif item.match_state is not MatchState.MATCHED:
+        if not item.settles and item.batch_id:
+            found.append(Violation("I14", item.subject_id, "settled, but not the merchant's"))
+        if item.match_state is not MatchState.MATCHED:
             words = f"the channel has never confirmed it: {item.match_state}"
             found.append(Violation("I14", item.subject_id, words))
-        elif item.batch_id not in batches:
+        elif item.settles and item.batch_id not in batches:
             found.append(Violation("I14", item.subject_id, "in no batch"))
     return found
 
@@ -223,7 +229,7 @@ def _check_people(world: "World") -> list[Violation]:
         for force in world.database.forces.values():
             if force.force_id in record.detail:
                 actions.setdefault(force.force_id, {})[record.action] = record.actor_id
-    applied = set()
+    applied: set[tuple[str, str]] = set()
     for force in world.database.forces.values():
         if force.state is not ForceState.APPLIED:
             continue
@@ -233,8 +239,21 @@ def _check_people(world: "World") -> list[Violation]:
             found.append(Violation("I15", force.subject_id, f"the audit chain says only {told}"))
         elif told["FORCE_PROPOSED"] == told["FORCE_APPROVED"]:
             found.append(Violation("I15", force.subject_id, "maker and checker are one"))
+    return found + _check_forced(world, applied)
+
+
+def _check_forced(world: "World", applied: set[tuple[str, str]]) -> list[Violation]:
+    """I15 the other way: nothing is forced or resolved but by what two people decided."""
+    done = {
+        (case.subject_id, saga.RESOLVED, "resolved")
+        for case in world.database.cases.values()
+        if case.resolution == saga.RESOLVED
+    }
     for rows in world.database.rows.values():
-        for subject_id, row in rows.items():
-            if row.reason == saga.FORCED and (subject_id, row.state.value) not in applied:
-                found.append(Violation("I15", subject_id, "forced, and nobody says by whom"))
-    return found
+        forced = {key for key, row in rows.items() if row.reason == saga.FORCED}
+        done |= {(key, rows[key].state.value, "forced") for key in forced}
+    return [
+        Violation("I15", subject_id, f"{word}, and nobody says by whom")
+        for subject_id, to_state, word in sorted(done)
+        if (subject_id, to_state) not in applied
+    ]

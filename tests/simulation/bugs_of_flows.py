@@ -17,7 +17,7 @@ from services.gateway.domain.channel import ChargeOrder, Outcome, OutcomeKind, R
 from services.gateway.domain.payment import Payment, PaymentState, PaymentStep
 from services.gateway.domain.payout import Payout, PayoutStep
 from services.gateway.domain.refund import RefundStep
-from services.gateway.domain.saga import Answered, Attempt, Signal, Step
+from services.gateway.domain.saga import Answered, Attempt, OpenCase, Signal, Step
 from services.gateway.usecases import bills, performers
 from services.gateway.usecases.performers import PayoutPerformer
 from services.gateway.workers import facts
@@ -73,10 +73,10 @@ def a_resent_refund_gets_another_number(patch: Patch) -> None:
 def refunds_reserve_nothing(patch: Patch) -> None:
     right = reservations.can_bear
 
-    def can_bear(payment: Payment, order: Any, *, is_late: bool = False) -> bool:
+    def can_bear(payment: Payment, order: Any) -> bool:
         if isinstance(order, refunds.Refund):
             return payment.state is PaymentState.SUCCEEDED
-        return right(payment, order, is_late=is_late)
+        return right(payment, order)
 
     patch(reservations, "can_bear", can_bear)
     patch(database, "check_payment", lambda row: None)
@@ -135,8 +135,8 @@ def a_late_success_is_noted_and_not_refunded(patch: Patch) -> None:
 def a_late_success_heard_twice_is_refunded_twice(patch: Patch) -> None:
     right, numbers = refunds.of_late_success, itertools.count(1)
 
-    def born(attempt: Attempt, **terms: Any) -> RefundStep:
-        step = right(attempt, **terms)
+    def born(attempt: Attempt, **terms: Any) -> tuple[OpenCase, RefundStep]:
+        case, step = right(attempt, **terms)
         number = f"{next(numbers):03d}"
         refund = replace(
             step.subject,
@@ -145,7 +145,8 @@ def a_late_success_heard_twice_is_refunded_twice(patch: Patch) -> None:
         )
         (first,) = step.attempts
         again = replace(first, subject_id=refund.refund_id, out_ref=f"{first.out_ref}{number}")
-        return replace(step, subject=refund, attempts=(again,))
+        case = replace(case, subject_id=refund.refund_id)
+        return case, replace(step, subject=refund, attempts=(again,))
 
     def earlier(payment: Payment, signal: Answered, now: datetime) -> PaymentStep | None:
         if signal.attempt is None or signal.outcome.kind is not OutcomeKind.SUCCEEDED:
@@ -214,6 +215,11 @@ def a_void_does_not_wait_for_the_capture_in_flight(patch: Patch) -> None:
 
     patch(payment_flow, "_cancel", cancel_at_once)
     patch(authorization, "released", release_at_once)
+
+
+@bug
+def what_is_reserved_after_the_end_stays_so(patch: Patch) -> None:
+    patch(authorization, "answered_after_end", lambda *arguments: None)
 
 
 @bug

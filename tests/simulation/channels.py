@@ -31,10 +31,12 @@ VISIBLE_WITHIN_S = 4.0
 LAPSES_WITHIN_S = 20 * HOUR_S
 PAYER_MAX_S = 45.0
 RELAPSE_MAX_S = 30.0
+ANSWERED_WITHIN_S = 6.0
 # A bank may take days over a refund or payout, and send a payout back days after it took it.
 BANK_DAYS_S = 3.6 * DAY_S
 RETURNS_WITHIN_S = (20.0, 2 * DAY_S, 2.9 * DAY_S, 4.0 * DAY_S)
 HOLD_EXPIRES_WITHIN_S = (60.0, 2 * DAY_S)
+WRONG_SHARE = 0.3
 CALLBACK_RETRIES_S = (2.0, 5.0, 10.0, 20.0, 30.0)
 CALLBACK_TRIES_MAX = 60
 _CALLBACK_KINDS: dict[str, Literal["payment", "capture", "refund", "payout"]] = {
@@ -87,17 +89,13 @@ class Channel:
         if order.out_ref in self.book:
             return self._tell(self.book[order.out_ref])
         entry = Entry("capture", order.out_ref, State.PAID, order.amount_minor, order.currency)
-        entry.payment_out_ref = order.payment_out_ref
+        entry.payment_out_ref, entry.is_final = order.payment_out_ref, order.is_final
         charge = self.book.get(order.payment_out_ref)
-        if (
-            charge is None
-            or charge.state is not State.AUTHORIZED
-            or charge.captured_minor + order.amount_minor > charge.amount_minor
-        ):
+        if charge is None or not book.can_draw_on(charge, order.amount_minor):
             return self._refuse(entry)
         outcome = self._open(entry, "CAPTURE")
         if entry.state in {State.PAID, State.PENDING}:
-            self._draw_on(charge, order.amount_minor, is_final=order.is_final)
+            self._draw_on(charge, entry)
         return outcome
 
     def refund(self, order: RefundOrder) -> Outcome:
@@ -112,7 +110,7 @@ class Channel:
         charge = self.book.get(order.payment_out_ref)
         if (
             charge is None
-            or charge.state is not State.PAID
+            or charge.state not in {State.PAID, State.AUTHORIZED}
             or entry.amount_minor > book.room_minor(self.book, charge)
         ):
             return self._refuse(entry)
@@ -142,20 +140,24 @@ class Channel:
                 self._later(RELAPSE_MAX_S, self._relapse, entry)
         if entry.state is State.AUTHORIZED:
             self._release(entry)
+        if entry.is_hold and entry.state is State.DECLINED_HARD:
+            entry.state = State.CLOSED
         if entry.state is State.PAID:
             return self._tell(entry)
         self._chaos.counts["order closed at its channel"] += 1
         return Outcome(kind=OutcomeKind.CLOSED, code="CLOSED")
 
-    def close_by_telephone(self, out_ref: str, kind: str) -> None:
-        """A person has this order closed, whatever the channel's servers say."""
-        entry = self.book.get(out_ref)
-        if entry is None:
-            self.book[out_ref] = Entry(kind, out_ref, State.CLOSED)
-        elif entry.state is State.PENDING:
+    def close_by_telephone(self, ordered: Entry) -> None:
+        """A person has this order closed, whatever the channel's servers say. What its people promise is not always so."""
+        entry = self.book.setdefault(ordered.out_ref, ordered)
+        if entry.state is State.PENDING:
             self._become(entry, State.CLOSED)
         elif entry.state is State.AUTHORIZED:
             self._release(entry)
+        is_over = entry.state not in {State.PAID, State.RETURNED} and not entry.is_hold
+        if is_over and self._rng.random() < WRONG_SHARE:
+            entry.has_lied = True
+            self._later(RELAPSE_MAX_S, self._relapse, entry, "paid after its people had closed it")
 
     def _refuse(self, entry: Entry) -> Outcome:
         entry.state = State.DECLINED_HARD
@@ -192,7 +194,9 @@ class Channel:
         if method == "WECHAT_QR":
             return State.PENDING if chance < 0.95 else State.DECLINED_SOFT
         if entry.kind == "capture":
-            # A channel that has reserved money gives it; it may only take its time.
+            # A channel that has reserved money gives it as a rule; it may only take its time.
+            if self._chaos.strikes("capture declined"):
+                return State.DECLINED_HARD
             return State.PAID if chance < 0.7 else State.PENDING
         for share, state in ((0.66, done), (0.8, State.PENDING), (0.92, State.DECLINED_SOFT)):
             if chance < share:
@@ -210,25 +214,49 @@ class Channel:
             self._later(self._rng.choice(RETURNS_WITHIN_S), self._send_back, entry)
 
     def _lie(self, entry: Entry) -> None:
-        if entry.kind in {"payout", "capture"} or entry.is_hold:
+        if entry.is_hold:
+            if entry.state is State.DECLINED_HARD and self._chaos.strikes(
+                "declined, then reserved"
+            ):
+                # Not before our order has its answer, or an old word would be taken for a new one.
+                self._after(ANSWERED_WITHIN_S, self._reserve, entry)
             return
         is_charged = entry.kind == "charge" and entry.state is State.PAID
         if is_charged and self._chaos.strikes("another amount charged"):
             entry.amount_minor += 1
             entry.has_lied = True
         declined = entry.state in {State.DECLINED_SOFT, State.DECLINED_HARD}
-        if declined and self._chaos.strikes("declined, then paid"):
+        # Of payouts there are few, and what one of them comes to when it lies is a flow of its own.
+        lie = "payout declined, then paid" if entry.kind == "payout" else "declined, then paid"
+        if declined and self._chaos.strikes(lie):
             entry.has_lied = True
             # At once, it races with our next step; later, it meets a payment that has moved on.
             self._later(self._rng.choice((0.0, RELAPSE_MAX_S)), self._relapse, entry)
 
-    def _relapse(self, entry: Entry) -> None:
-        """What was declined or closed happens after all."""
-        if entry.kind == "charge":
-            self._become(entry, State.PAID)
-        elif entry.amount_minor <= book.room_minor(self.book, self.book[entry.payment_out_ref]):
-            self._become(entry, State.PAID)
-            self._chaos.counts["refund paid after its decline"] += 1
+    def _relapse(self, entry: Entry, counted: str = "") -> None:
+        """What was declined or closed happens after all, where there is the money for it."""
+        charge = self.book.get(entry.payment_out_ref)
+        if entry.state in {State.PAID, State.RETURNED}:
+            return
+        if entry.kind == "capture" and charge is not None:
+            if not book.can_draw_on(charge, entry.amount_minor):
+                return
+            charge.has_lied = True
+            self._draw_on(charge, entry)
+        elif charge is not None and entry.amount_minor > book.room_minor(self.book, charge):
+            return
+        self._become(entry, State.PAID)
+        self._chaos.counts[counted or f"{entry.kind} paid after its decline"] += 1
+        self._fate(entry)
+
+    def _reserve(self, entry: Entry) -> None:
+        """What was declined is reserved after all, and the channel insists that we hear of it."""
+        if entry.state is not State.DECLINED_HARD:
+            return
+        entry.state = State.AUTHORIZED
+        self._note(entry)
+        self._chaos.counts["reserved after its decline"] += 1
+        self._send(self._write(entry, self._tell(entry)), 0.0)
 
     def _resolve(self, entry: Entry) -> None:
         """The payer has paid or not, or the bank has finished."""
@@ -240,6 +268,8 @@ class Channel:
             self._fate(entry)
         elif not entry.qr_content:
             self._become(entry, State.DECLINED_HARD)
+            if not entry.is_hold:
+                self._lie(entry)
         else:
             self._later(LAPSES_WITHIN_S, self._lapse, entry)
 
@@ -249,9 +279,9 @@ class Channel:
             entry.state = State.CLOSED
             self._note(entry)
 
-    def _draw_on(self, charge: Entry, amount_minor: int, *, is_final: bool) -> None:
-        charge.captured_minor += amount_minor
-        if is_final or charge.captured_minor == charge.amount_minor:
+    def _draw_on(self, charge: Entry, capture: Entry) -> None:
+        charge.captured_minor += capture.amount_minor
+        if capture.is_final or charge.captured_minor == charge.amount_minor:
             charge.state = State.PAID
             self._note(charge)
 
@@ -312,7 +342,7 @@ class Channel:
         body = self._write(entry, self._tell(entry))
         self._send(body, delay_s)
         if self._chaos.strikes("callback twice"):
-            self._send(body, delay_s + self._rng.random() * 5)
+            self._send(body, delay_s + self._rng.random() * self._rng.choice((0.0, 0.0, 5.0)))
         if self._chaos.strikes("callback forged"):
             self._send(b"forged", delay_s)
 
@@ -339,6 +369,10 @@ class Channel:
             if body == b"forged" or (acknowledged is not None and acknowledged.status == 200):
                 return
             await asyncio.sleep(CALLBACK_RETRIES_S[min(number, len(CALLBACK_RETRIES_S) - 1)])
+
+    def _after(self, at_least_s: float, call: Callable[..., object], *arguments: object) -> None:
+        delay_s = at_least_s + RELAPSE_MAX_S * self._rng.random()
+        self._loop.call_later(delay_s, call, *arguments, context=self._network.context)
 
     def _later(self, within_s: float, call: Callable[..., object], *arguments: object) -> None:
         delay_s = within_s * self._rng.random()

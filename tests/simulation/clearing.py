@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from libs.batching import Coalescer
 from libs.db.pool import Pool
-from libs.events import feed
+from libs.events import feed, kinds
 from libs.events.log import StoredEvent
 from libs.ids import SortableIds
 from libs.saga import flow
@@ -72,6 +72,10 @@ _TOLD = frozenset(
     {
         "payment.succeeded",
         "payment.late_success",
+        "capture.late_success",
+        "refund.late_success",
+        "payout.late_success",
+        "payout.late_return",
         "capture.succeeded",
         "refund.succeeded",
         "payout.succeeded",
@@ -105,6 +109,7 @@ class ClearingBooks:
     def take_in(self, events: Sequence[StoredEvent], before: str) -> str:
         """Items of new facts; the cursor moves in the same transaction, unless another replica has moved it."""
         if self.database.cursors.get(CONSUMER, "") == before:
+            kinds.check_known(events)
             told = [event for event in events if event.type in _TOLD]
             news = facts(feed._response(told, "").events)
             self._record([fact for fact in news if fact.subject_id not in self.items])

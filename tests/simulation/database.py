@@ -18,7 +18,7 @@ from libs.saga.table import TableSpec, columns
 from services.gateway.domain.cases import Case
 from services.gateway.domain.forcing import Force
 from services.gateway.domain.payment import Payment, PaymentState
-from services.gateway.domain.saga import Attempt, AttemptState
+from services.gateway.domain.saga import Attempt
 
 Observer: TypeAlias = Callable[[str, Any, Any], None]
 
@@ -108,7 +108,6 @@ class Database:
         self._numbers: dict[str, list[int]] = {}
         self._event_ids: dict[str, bool] = {}
         self._applied: dict[tuple[str, str], bool] = {}
-        self._open_cases: dict[str, str] = {}
         self._due: dict[str, list[tuple[datetime, str]]] = defaultdict(list)
         self._undo: list[tuple[dict[Any, Any], Any, Any]] = []
 
@@ -232,15 +231,11 @@ class Database:
         return count
 
     def upsert_attempt(self, new: Attempt) -> None:
-        """Raises UniqueViolationError for a reference of another, and for a payout that succeeded twice."""
+        """Raises UniqueViolationError for a reference of another."""
         key, reference = (new.subject_id, new.number), (new.channel_id, new.out_ref)
         known = self.attempts.get(key)
         if known is None and reference in self._by_reference:
             raise asyncpg.UniqueViolationError(f"{reference} is taken")
-        if new.operation == "PAYOUT" and new.state is AttemptState.SUCCEEDED:
-            for other in self.attempts_of(new.subject_id):
-                if other.number != new.number and other.state is AttemptState.SUCCEEDED:
-                    raise asyncpg.UniqueViolationError("attempt_one_success")
         if known is None:
             self.put(self.attempts, key, new)
             self.put(self._by_reference, reference, key)
@@ -259,26 +254,28 @@ class Database:
         return None if key is None else self.attempts[key]
 
     def open_case(self, case: Case) -> None:
-        """Nothing where one is open already."""
-        if case.subject_id in self._open_cases:
+        """Nothing where one is open for the same reason already."""
+        if any(known.reason == case.reason for known in self.open_cases_of(case.subject_id)):
             return
         if case.case_id in self.cases:
             raise asyncpg.UniqueViolationError(f"{case.case_id} exists")
         self.put(self.cases, case.case_id, case)
-        self.put(self._open_cases, case.subject_id, case.case_id)
 
-    def close_case(self, subject_id: str, resolution: str, now: datetime) -> None:
-        """Nothing where none is open."""
-        case_id = self._open_cases.get(subject_id)
-        if case_id is not None:
-            closed = replace(self.cases[case_id], closed_at=now, resolution=resolution)
-            self.put(self.cases, case_id, closed)
-            self._undo.append((self._open_cases, subject_id, case_id))
-            del self._open_cases[subject_id]
+    def close_case(self, subject_id: str, resolution: str, reason: str, now: datetime) -> None:
+        """That of this reason, or all of them where it is "". Nothing where none is open."""
+        for case in self.open_cases_of(subject_id):
+            if reason in {"", case.reason}:
+                closed = replace(case, closed_at=now, resolution=resolution)
+                self.put(self.cases, case.case_id, closed)
+
+    def open_cases_of(self, subject_id: str) -> list[Case]:
+        """What of it stands before people."""
+        cases = self.cases.values()
+        return [each for each in cases if each.subject_id == subject_id and not each.closed_at]
 
     def open_case_of(self, subject_id: str) -> Case | None:
-        case_id = self._open_cases.get(subject_id)
-        return None if case_id is None else self.cases[case_id]
+        """The first of them."""
+        return next(iter(self.open_cases_of(subject_id)), None)
 
     def append(self, events: Sequence[NewEvent]) -> None:
         """Raises UniqueViolationError for an event told before."""

@@ -14,7 +14,6 @@ from tests.simulation.book import Line
 from tests.simulation.channels import Channel
 from tests.simulation.clearing import ClearingReplica, bill_line
 from tests.simulation.clients import Clients
-from tests.simulation.connectors import Poison
 from tests.simulation.loop import EPOCH, SimulatedLoop
 from tests.simulation.replica import CallLost, Replica
 
@@ -82,18 +81,14 @@ class Days:
 
     async def _tell(self, channel_id: str, day: date, lines: Sequence[Line]) -> None:
         async def tell(replica: Replica) -> Any:
-            try:
-                return await replica.bills.settle(
-                    channel_id, day, [bill_line(line) for line in lines], is_complete=True
-                )
-            except Poison:
-                # One poisoned subject holds up its whole bill; clearing tells it again at the next close.
-                return None
+            return await replica.bills.settle(
+                channel_id, day, [bill_line(line) for line in lines], is_complete=True
+            )
 
         told = await self._clients.until_answered(tell)
-        if told is None:
+        if told.failed_count:
+            # Clearing tells all of it again at the next close.
             self._untold.append((channel_id, day, lines))
-            return
         self.settled_count += told.settled_count
         self.absent_count += told.absent_count
 

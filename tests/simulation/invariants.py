@@ -4,18 +4,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from libs.saga.flow import FAULTS_MAX
-from services.gateway.domain import authorization, follow_up, saga
+from services.gateway.domain import authorization, saga
 from services.gateway.domain.payment import Payment, PaymentState
 from services.gateway.domain.payout import PayoutState
+from services.gateway.domain.refund import Refund
 from services.gateway.workers import facts
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "RETURNED", "MANUAL"})
-FOR_A_PERSON = frozenset(
-    {follow_up.LATE_SUCCESS, saga.AMOUNT_MISMATCH, authorization.CAPTURED_UNASKED}
-)
+FOR_A_PERSON = frozenset({saga.AMOUNT_MISMATCH, authorization.CAPTURED_UNASKED})
 _ANY_END = {"SUCCEEDED", "FAILED", "CANCELED", "MANUAL"}
 # Where a subject may go from where it had ended.
 _AFTER_THE_END = {
@@ -27,7 +26,7 @@ _AFTER_THE_END = {
     },
     "payout": {
         "SUCCEEDED": {"SUCCEEDED", "RETURNED"},
-        "FAILED": {"FAILED", "MANUAL"},
+        "FAILED": {"FAILED"},
         "RETURNED": {"RETURNED"},
         "MANUAL": _ANY_END,
     },
@@ -35,7 +34,7 @@ _AFTER_THE_END = {
 }
 _AFTER_THE_END["capture"] = _AFTER_THE_END["refund"] = {
     "SUCCEEDED": {"SUCCEEDED"},
-    "FAILED": {"FAILED", "MANUAL"},
+    "FAILED": {"FAILED"},
     "MANUAL": _ANY_END,
 }
 
@@ -69,6 +68,9 @@ def check_write(name: str, subject_id: str, old: Any, new: Any) -> list[Violatio
     if old.reason in FOR_A_PERSON and new.state != "MANUAL" and not is_forced:
         found.append(Violation("I4", subject_id, f"{old.reason} was taken from its human"))
     allowed = _AFTER_THE_END[name].get(old.state.value)
+    if isinstance(new, Refund) and not new.takes_of_payment and old.state == "FAILED":
+        # It had reserved nothing, so that a success after all is just that.
+        allowed = {"FAILED", "SUCCEEDED"}
     if allowed is not None and new.state.value not in allowed:
         found.append(Violation("I5", subject_id, f"{old.state} became {new.state}"))
     return found
@@ -76,7 +78,7 @@ def check_write(name: str, subject_id: str, old: Any, new: Any) -> list[Violatio
 
 def check(world: "World") -> list[Violation]:
     """Everything that must hold once the world is quiet."""
-    from tests.simulation import books, subjects
+    from tests.simulation import books, lateness, subjects
 
     found = [Violation(words.partition(" ")[0], "", words) for words in world.ledger.breaches]
     found += [Violation("I8", "", words) for words in world.clients.breaches]
@@ -95,9 +97,11 @@ def check(world: "World") -> list[Violation]:
     ]
     found += subjects.check(world)
     found += books.check(world)
+    found += lateness.check(world, subjects.the_book(world))
     found += _check_told(world)
     found += _check_events(world)
     _count(world)
+    lateness.count(world, subjects.the_book(world))
     return found
 
 
@@ -153,9 +157,7 @@ def _count(world: "World") -> None:
     counts["logs read"] += len(world.reader.lines)
     for event in database.events:
         counts["failover"] += event.type.endswith("rerouted")
-        counts["late success"] += event.type == "payment.late_success"
     for case in database.cases.values():
-        counts["late success refunded by itself"] += case.resolution == "REFUNDED"
         counts["hard deadline"] += case.reason == saga.OUTCOME_UNKNOWN
     for payment in database.rows["payment"].values():
         _count_payment(world, payment)

@@ -36,9 +36,13 @@ ROUTER_TIMEOUT_S = 1.0
 CASE_OPEN_MAX_S = 40.0
 CURRENCY = "CNY"
 CURRENCIES = ("CNY", "USD")
-BANK = "platform/bank/CNY"
 
 T = TypeVar("T")
+
+
+def bank_account(currency: str) -> str:
+    """Where people book what they have moved by themselves."""
+    return f"platform/bank/{currency}"
 
 
 async def ask(
@@ -150,9 +154,21 @@ class LedgerNode:
     def fund(self, merchant_id: str, amount_minor: int) -> None:
         transfer = Transfer(
             transfer_id=f"fund-{merchant_id}",
-            debit_account_id=BANK,
+            debit_account_id=bank_account(CURRENCY),
             credit_account_id=merchant.available_account(merchant_id, CURRENCY),
             currency=CURRENCY,
+            amount_minor=amount_minor,
+        )
+        self._book([transfer])
+
+    def book_by_hand(self, transfer_id: str, sides: tuple[str, str], amount_minor: int) -> None:
+        """As people book what they have moved themselves. `sides`: the accounts debited and credited."""
+        debit, credit = sides
+        transfer = Transfer(
+            transfer_id=transfer_id,
+            debit_account_id=debit,
+            credit_account_id=credit,
+            currency=self.balances[debit].currency,
             amount_minor=amount_minor,
         )
         self._book([transfer])

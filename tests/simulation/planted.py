@@ -6,11 +6,11 @@ import os
 import sys
 import time
 
-from tests.simulation import bugs_of_flows, bugs_of_machinery, runner
+from tests.simulation import bugs_of_flows, bugs_of_lateness, bugs_of_machinery, runner
 from tests.simulation.bug import BUGS, Bug
 
 SEEDS_MAX = 200
-LISTS = (bugs_of_flows, bugs_of_machinery)
+LISTS = (bugs_of_flows, bugs_of_lateness, bugs_of_machinery)
 
 
 def hunt(planted: Bug, seeds_max: int = SEEDS_MAX) -> tuple[int, str] | None:

@@ -66,17 +66,17 @@ class MemoryRegistry(Registry):
 
     @override
     async def list_channels(self, after: str, limit: int) -> list[StoredChannel]:
-        return [
-            StoredChannel(
-                account=ChannelAccount(
-                    channel_id=channel_id, provider="sim", base_url="", currencies=(), zone=ZONE
-                ),
-                credential_names=(),
-                sealed_credentials=b"",
-                updated_at=datetime.min,  # noqa: DTZ901 -- nobody reads it here
-            )
-            for channel_id in self._channels
-        ]
+        def find() -> list[StoredChannel]:
+            return [_channel(each) for each in self._channels if each > after][:limit]
+
+        return await self._carry("load", find)
+
+    @override
+    async def get_channel(self, channel_id: str) -> StoredChannel | None:
+        def find() -> StoredChannel | None:
+            return _channel(channel_id) if channel_id in self._channels else None
+
+        return await self._carry("load", find)
 
     @override
     async def receive_callback(
@@ -133,13 +133,21 @@ class MemoryOperators(OperatorStore):
 
     def _add_force(self, force: Force, record: NewRecord) -> Force:
         database = self._database
-        for known in database.forces.values():
-            if known.request_id == force.request_id:
-                return known
+        known = self._find_force(force.request_id)
+        if known is not None:
+            return known
         check_force(force)
         database.put(database.forces, force.force_id, force)
         database.record(record)
         return force
+
+    @override
+    async def find_force(self, request_id: str) -> Force | None:
+        return await self._carry("load", partial(self._find_force, request_id))
+
+    def _find_force(self, request_id: str) -> Force | None:
+        forces = self._database.forces.values()
+        return next((each for each in forces if each.request_id == request_id), None)
 
     @override
     async def get_force(self, force_id: str) -> Force | None:
@@ -218,6 +226,17 @@ class MemoryOperators(OperatorStore):
 
     async def _write(self, operation: str, write: Callable[[], T]) -> T:
         return await _write(self._database, self._carry, operation, write)
+
+
+def _channel(channel_id: str) -> StoredChannel:
+    return StoredChannel(
+        account=ChannelAccount(
+            channel_id=channel_id, provider="sim", base_url="", currencies=(), zone=ZONE
+        ),
+        credential_names=(),
+        sealed_credentials=b"",
+        updated_at=datetime.min,  # noqa: DTZ901 -- nobody reads it here
+    )
 
 
 def check_force(force: Force) -> None:

@@ -9,7 +9,7 @@ from services.gateway.domain.refund import Refund
 from tests.simulation.database import Database
 
 
-def can_bear(payment: Payment, order: Capture | Refund, *, is_late: bool = False) -> bool:
+def can_bear(payment: Payment, order: Capture | Refund) -> bool:
     """Whether so much of a payment can still be taken or given back."""
     amount_minor = order.amount_minor
     if isinstance(order, Refund):
@@ -17,7 +17,7 @@ def can_bear(payment: Payment, order: Capture | Refund, *, is_late: bool = False
         return is_paid and payment.refunded_minor + amount_minor <= payment.captured_minor
     taken_minor = payment.captured_minor + payment.capturing_minor + amount_minor
     is_open = payment.state is PaymentState.AUTHORIZED and not payment.is_captured
-    return (is_late or is_open) and taken_minor <= payment.amount_minor
+    return is_open and taken_minor <= payment.amount_minor
 
 
 def give_back(database: Database, order: Capture | Refund) -> None:

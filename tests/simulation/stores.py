@@ -15,10 +15,9 @@ from libs.saga.table import BacklogLine, Saved
 from services.gateway.domain import follow_up
 from services.gateway.domain.capture import Capture
 from services.gateway.domain.cases import Case
-from services.gateway.domain.follow_up import FollowUpState
 from services.gateway.domain.payment import Payment
 from services.gateway.domain.payout import Payout
-from services.gateway.domain.refund import Refund, RefundOrigin
+from services.gateway.domain.refund import Refund
 from services.gateway.domain.saga import Attempt, CloseCase, OpenCase
 from services.gateway.store import sagas
 from services.gateway.store.sagas import UNKNOWN_ATTEMPTS_MAX, SagaStore, Subject
@@ -329,35 +328,30 @@ class MemoryStore(SagaStore):
         subject, now = step.subject, step.subject.updated_at
         for said in step.beside:
             if isinstance(said, OpenCase):
-                case_id = f"case_{said.subject_id}_{subject.version}"
+                case_id = said.case_id(subject.version)
                 case = Case(
                     case_id=case_id, opened_at=now, closed_at=None, resolution="", **asdict(said)
                 )
                 self.database.open_case(case)
             elif isinstance(said, CloseCase):
-                self.database.close_case(said.subject_id, said.resolution, now)
+                self.database.close_case(said.subject_id, said.resolution, said.reason, now)
             elif isinstance(said, Step):
                 self.refunds.write_new(Saved(step=said, events=()))  # type: ignore[attr-defined]  # it is one of ours
-        if isinstance(subject, Refund | Capture):
-            self._square(subject)
+            elif isinstance(said, follow_up.Squared):
+                self._square(subject, is_taken=said.is_taken)
 
-    def _square(self, order: Capture | Refund) -> None:
-        """What a follow-up's step means for the payment it follows."""
-        if isinstance(order, Refund) and order.origin is not RefundOrigin.MERCHANT:
-            return
-        if order.reason == follow_up.LATE_SUCCESS:
-            self._reserve(order, is_late=True)
-        elif order.state is FollowUpState.FAILED:
+    def _square(self, order: Capture | Refund, *, is_taken: bool) -> None:
+        """What an order's end means for its payment."""
+        if not is_taken:
             reservations.give_back(self.database, order)
-        elif order.state is FollowUpState.SUCCEEDED and isinstance(order, Capture):
+        elif isinstance(order, Capture):
             reservations.settle_capture(self.database, order)
 
-    def _reserve(self, order: Capture | Refund, *, is_late: bool = False) -> bool:
+    def _reserve(self, order: Capture | Refund) -> bool:
         payment: Payment | None = self.database.rows["payment"].get(order.payment_id)
-        if payment is None or not reservations.can_bear(payment, order, is_late=is_late):
+        if payment is None or not reservations.can_bear(payment, order):
             return False
         column = reservations.reserved_column(order)
         minor = getattr(payment, column) + order.amount_minor
-        now = order.updated_at if is_late else order.created_at
-        reservations.change_payment(self.database, payment, now, **{column: minor})
+        reservations.change_payment(self.database, payment, order.created_at, **{column: minor})
         return True

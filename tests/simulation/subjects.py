@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 from services.account.domain.commands import HoldState
 from services.gateway.domain import saga
 from services.gateway.domain.capture import Capture
-from services.gateway.domain.follow_up import LATE_SUCCESS, FollowUpState
+from services.gateway.domain.follow_up import FollowUpState
 from services.gateway.domain.payment import Payment, PaymentState
 from services.gateway.domain.payout import Payout, PayoutState
 from services.gateway.domain.refund import Refund, RefundOrigin
 from services.gateway.domain.saga import Attempt, AttemptState
 from tests.simulation.book import Entry, State
-from tests.simulation.invariants import TERMINAL, Violation
+from tests.simulation.invariants import FOR_A_PERSON, TERMINAL, Violation
+from tests.simulation.lateness import late_of
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -56,6 +57,12 @@ class _Payment:
             if attempt.out_ref in book
         }
         self._case = world.database.open_case_of(payment.payment_id)
+        self._captured_late_minor = sum(
+            late.amount_minor
+            for late in late_of(world.database, book)
+            if late.flow == "capture"
+            and world.database.rows["capture"][late.subject_id].payment_id == payment.payment_id
+        )
         self._found: list[Violation] = []
 
     def check(self) -> list[Violation]:
@@ -79,31 +86,23 @@ class _Payment:
     def _check_case(self) -> None:
         """What stands before a person has a case, and a reason."""
         payment, has_lied = self._payment, any(e.has_lied for e in self._entries.values())
+        for case in self._world.database.cases.values():
+            is_odd = case.subject_id == payment.payment_id and case.reason in FOR_A_PERSON
+            if is_odd and not has_lied:
+                self._miss("I4", f"was before a human for no reason: {case.reason}")
         if payment.state is PaymentState.MANUAL:
             if self._case is None:
                 self._miss("I4", "before a human who does not know of it")
             is_dead = self._world.dead_channel and payment.reason == saga.OUTCOME_UNKNOWN
             if not is_dead and not has_lied:
                 self._miss("I4", f"before a human for no reason: {payment.reason}")
-        elif self._case is not None and self._case.reason == LATE_SUCCESS:
-            if all(self._is_given_back(attempt) for attempt in self._late()):
-                self._miss("I4", "its late success is given back, and its case still open")
         elif self._case is not None and not has_lied:
             self._miss("I4", f"an open case for no reason: {self._case.reason}")
-
-    def _late(self) -> list[Attempt]:
-        """Attempts that took money which is not the payment's."""
-        good = [each for each in self._attempts if each.state is AttemptState.SUCCEEDED]
-        return [each for each in good if self._late_refund(each) is not None]
 
     def _late_refund(self, attempt: Attempt) -> Refund | None:
         refund_id = f"ref_{attempt.attempt_id.partition('_')[2]}"
         refund: Refund | None = self._world.database.rows["refund"].get(refund_id)
         return refund
-
-    def _is_given_back(self, attempt: Attempt) -> bool:
-        refund = self._late_refund(attempt)
-        return refund is not None and refund.state is FollowUpState.SUCCEEDED
 
     def _check_charges(self) -> None:
         """I3 and I5: of what channels took, one charge at most is the payment's; the rest is given back, or a person knows."""
@@ -113,15 +112,21 @@ class _Payment:
                 continue
             is_its_own = self._payment.state is PaymentState.SUCCEEDED and number == winner
             is_with_person = self._case is not None or self._payment.state is PaymentState.MANUAL
-            refund = self._late_refund(self._attempts[number - 1])
-            is_with_person = is_with_person or (
-                refund is not None
-                and (
-                    refund.reason == saga.FORCED
-                    or self._world.database.open_case_of(refund.refund_id) is not None
+            attempt = self._attempts[number - 1]
+            refund = self._late_refund(attempt)
+            is_with_person = (
+                is_with_person
+                or attempt.attempt_id in self._world.people.squared
+                or (
+                    refund is not None
+                    and (
+                        refund.reason == saga.FORCED
+                        or self._world.database.open_case_of(refund.refund_id) is not None
+                    )
                 )
             )
-            if is_its_own or is_with_person:
+            if is_its_own or is_with_person or self._payment.capture_later:
+                # What captures took of an authorised payment is theirs to explain.
                 continue
             given_minor = _given_back_minor(self._book, entry)
             if given_minor != entry.moved_minor:
@@ -141,12 +146,16 @@ class _Payment:
         for attempt in self._attempts:
             is_definite = attempt.state in {AttemptState.DECLINED, AttemptState.CLOSED}
             is_late = self._late_refund(attempt) is not None
-            if not is_definite and not is_late and self._case is None:
+            # Whose channel is gone for ever, is told to release it for ever.
+            is_dead = attempt.channel_id == self._world.dead_channel
+            is_told = is_dead and self._payment.next_run_at is not None
+            if not (is_definite or is_late or is_told) and self._case is None:
                 self._miss(
                     "I5", f"{self._payment.state}, but attempt {attempt.number} is {attempt.state}"
                 )
-        for entry in self._entries.values():
-            if entry.state in _OPEN:
+        for number, entry in self._entries.items():
+            is_dead = self._attempts[number - 1].channel_id == self._world.dead_channel
+            if entry.state in _OPEN and not is_dead:
                 words = f"{entry.out_ref} is {entry.state.value}"
                 self._miss("I5", f"{self._payment.state}, but {words}")
         if self._payment.captured_minor or self._payment.capturing_minor:
@@ -185,17 +194,13 @@ class _Payment:
             if refund.payment_id == payment.payment_id
             and refund.origin is RefundOrigin.LATE_SUCCESS
         ]
-        if len({refund.payment_out_ref for refund in late}) < len(late):
+        if len({refund.request_id.split(":")[1] for refund in late}) < len(late):
             self._miss("I9", "a late success is given back twice")
         is_due = payment.state is PaymentState.SUCCEEDED and not payment.capture_later
         if is_due and (booked is None or booked.amount_minor != payment.amount_minor):
             self._miss("I6", "SUCCEEDED, but the ledger does not have it")
         if not is_due and booked is not None:
             self._miss("I6", f"{payment.state}, but the ledger has it as paid")
-        for attempt in self._attempts:
-            is_late = self._late_refund(attempt) is not None
-            if is_late is not (f"{attempt.attempt_id}:late" in transfers):
-                self._miss("I6", f"attempt {attempt.number} late: {is_late}, booked: {not is_late}")
 
     def _compare(self) -> None:
         """I7: what the channels took is what our attempts say."""
@@ -204,14 +209,15 @@ class _Payment:
             for entry in self._entries.values()
             if entry.state is State.PAID and entry.moved_minor
         }
-        amount_minor = self._payment.amount_minor
-        if self._payment.capture_later:
-            amount_minor = self._payment.captured_minor
         ours = {
-            attempt.out_ref: amount_minor
+            attempt.out_ref: self._payment.amount_minor
             for attempt in self._attempts
             if attempt.state is AttemptState.SUCCEEDED
         }
+        if self._payment.capture_later:
+            taken_minor = self._payment.captured_minor + self._captured_late_minor
+            last = self._attempts[-1].out_ref if self._attempts else ""
+            ours = {last: taken_minor} if taken_minor else {}
         if theirs != ours and self._payment.state is not PaymentState.MANUAL:
             self._miss("I7", f"the channels say {theirs}, we say {ours}")
 
@@ -236,8 +242,11 @@ def _check_follow_up(world: "World", order: Capture | Refund, book: Book) -> lis
     entry = book.get(attempt.out_ref)
     if order.state.value not in TERMINAL:
         miss("I4", f"rests in {order.state}, due {order.next_run_at}")
-    if order.state is FollowUpState.FAILED and entry and entry.state in {State.PAID, State.PENDING}:
+    if order.state is FollowUpState.FAILED and entry and entry.state is State.PENDING:
         miss("I5", f"FAILED, but {entry.state.value}")
+    has_moved = attempt.state is AttemptState.SUCCEEDED
+    if order.state is FollowUpState.FAILED and has_moved and not order.takes_of_payment:
+        miss("I5", "FAILED, but it has given back what it was to give back")
     word = "refund" if isinstance(order, Refund) else "collect"
     is_booked = f"{order.subject_id}:{word}" in world.ledger.transfers
     if (order.state is FollowUpState.SUCCEEDED) is not is_booked:
@@ -249,13 +258,14 @@ def _check_follow_up(world: "World", order: Capture | Refund, book: Book) -> lis
         if world.database.open_case_of(order.subject_id) is None:
             miss("I4", "before a human who does not know of it")
         return found
-    is_owed = isinstance(order, Refund) and order.origin is RefundOrigin.LATE_SUCCESS
-    is_over = order.state is FollowUpState.SUCCEEDED or not is_owed
+    is_late = order.state is FollowUpState.FAILED and has_moved and isinstance(order, Refund)
+    is_owed = order.state is FollowUpState.FAILED and not order.takes_of_payment
+    is_over = not (is_late or is_owed)
     if is_over and world.database.open_case_of(order.subject_id) is not None:
         miss("I4", f"{order.state}, but its case is still open")
     theirs = {entry.out_ref: entry.amount_minor} if entry and entry.state is State.PAID else {}
     ours = {}
-    if attempt.state is AttemptState.SUCCEEDED:
+    if has_moved:
         ours = {attempt.out_ref: order.amount_minor}
     if theirs != ours:
         miss("I7", f"the channel says {theirs}, we say {ours}")
@@ -276,13 +286,11 @@ def _check_payout(world: "World", payout: Payout, book: Book) -> list[Violation]
     transfers = world.ledger.transfers
     if payout.state.value not in TERMINAL:
         miss("I4", f"rests in {payout.state}, due {payout.next_run_at}")
-    if len(paid) > 1:
-        miss("I3", "paid out twice")
     if paid and (hold is None or hold.is_tombstone):
         miss("I2", "money left that was never held")
     if payout.state is PayoutState.FAILED:
-        if any(entry.state in {State.PAID, State.PENDING} for entry in entries):
-            miss("I5", "FAILED, but the channel has paid or still may")
+        if any(entry.state is State.PENDING for entry in entries):
+            miss("I5", "FAILED, but the channel still may pay")
         if state is not HoldState.VOIDED:
             miss("I5", f"FAILED, but its hold is {state}")
     is_gone = payout.state in {PayoutState.SUCCEEDED, PayoutState.RETURNED}
@@ -300,6 +308,8 @@ def _compare_payout(
 ) -> list[Violation]:
     """I7: what the channels have sent, and what came back, is what our attempts say."""
     if payout.state is PayoutState.MANUAL:
+        if world.database.open_case_of(payout.payout_id) is None:
+            return [Violation("I4", payout.payout_id, "before a human who does not know of it")]
         if world.dead_channel:
             return []
         words = f"before a human for no reason: {payout.reason}"
@@ -342,9 +352,6 @@ def _check_reservations(world: "World") -> list[Violation]:
             and refund.origin is RefundOrigin.MERCHANT
             and refund.state is not FollowUpState.FAILED
         ]
-        if any(refund.reason in {LATE_SUCCESS, saga.FORCED} for refund in refunds):
-            # As far as the payment still bore it.
-            continue
         captures = [
             capture
             for capture in rows["capture"].values()

@@ -15,6 +15,8 @@ SEEDS = 200
 PLANTED = (
     "a_capture_is_counted_twice",
     "a_late_success_is_noted_and_not_refunded",
+    "a_late_refund_is_booked_the_wrong_way_round",
+    "a_late_success_is_booked_twice",
     "a_return_is_ignored",
     "an_audit_record_is_altered",
     "an_unknown_outcome_fails_the_payment",

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from tests.simulation.database import Database
 from tests.simulation.days import DAYS, Days
 from tests.simulation.history import History
 from tests.simulation.loop import Exhausted, Machine, SimulatedClock, SimulatedLoop, current_machine
-from tests.simulation.neighbours import BANK, CURRENCIES, LedgerNode, RiskNode, RouterNode
+from tests.simulation.neighbours import CURRENCIES, LedgerNode, RiskNode, RouterNode, bank_account
 from tests.simulation.network import LATE_MAX_S, Network
 from tests.simulation.outside import Outside
 from tests.simulation.pace import Pace
@@ -35,7 +36,7 @@ from tests.simulation.replica import CONSUMERS, Replica
 from tests.simulation.wallets import MERCHANTS, Wallets
 
 PAYMENTS = 50
-PAYOUTS = 6
+PAYOUTS = 8
 FUNDS_MINOR = 60_000
 CHANNEL_IDS = ("alpha", "beta", "gamma")
 NIGHT_S = 30.0
@@ -158,6 +159,7 @@ class World:
             database=self.database,
             channels=self.channels,
             clients=self.clients,
+            ledger=self.ledger,
         )
         self.days = Days(
             loop=self.loop,
@@ -211,6 +213,7 @@ class World:
         """What a service logs as an error is a finding, unless it was a planted accident."""
         if level == "error":
             error = event.get("exc_info")
+            error = sys.exc_info()[1] if error is True else error
             if event.get("event") == "saga quarantined" and self.poisoned_request_id:
                 self.chaos.counts["poison quarantined"] += 1
             elif not isinstance(error, Poison):
@@ -266,8 +269,8 @@ class World:
 
     def _found(self) -> None:
         ledger = self.ledger
-        ledger.open(BANK, Role.BANK_MIRROR)
         for currency in CURRENCIES:
+            ledger.open(bank_account(currency), Role.BANK_MIRROR, currency)
             for each in MERCHANTS:
                 available = merchant.available_account(each.merchant_id, currency)
                 pending = merchant.pending_account(each.merchant_id, currency)

@@ -4,8 +4,10 @@ It keeps its word but for one thing, `lies`: money taken after it had said that 
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from services.gateway.domain.channel import Outcome, OutcomeKind
+from services.gateway.domain.saga import Attempt, Command
 
 QR = "qr"
 
@@ -23,6 +25,10 @@ class Order:
     @property
     def is_unseen(self) -> bool:
         return self.state == "unseen"
+
+    def pay(self, *, reserves: bool) -> None:
+        """The payer has said yes."""
+        self.state = "reserved" if reserves else "paid"
 
 
 _SAYS = {
@@ -87,3 +93,28 @@ class Channel:
         refund = self.order(out_ref, amount_minor)
         if refund.is_unseen:
             refund.state = "paid"
+
+    def obey(self, command: Command, attempt: Attempt, row: Any, fate: str) -> None:
+        """What the owner of a payment, capture or refund asked for has reached it."""
+        order = self.order(attempt.out_ref)
+        if command is Command.CLOSE:
+            self.close(attempt.out_ref)
+        if command is not Command.ORDER or not order.is_unseen:
+            return
+        if fate in {"refused", "softly"}:
+            order.state = "refused"
+        elif attempt.operation == "CAPTURE":
+            self.capture(
+                attempt.out_ref, row.payment_out_ref, row.amount_minor, is_final=row.is_final
+            )
+        elif attempt.operation == "REFUND":
+            self.refund(attempt.out_ref, row.amount_minor)
+        elif fate == "open":
+            order.state = "open"
+        else:
+            order.pay(reserves=reserves(attempt, row))
+
+
+def reserves(attempt: Attempt, row: Any) -> bool:
+    """Whether it sets a payer's money aside, for captures to take."""
+    return attempt.operation == "PAYMENT" and bool(row.capture_later)

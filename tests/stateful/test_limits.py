@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from libs.saga.flow import StaleWrite
-from services.gateway.domain import payment_flow, saga
+from services.gateway.domain import follow_up, payment_flow, saga
 from services.gateway.domain.capture import Capture
 from services.gateway.domain.channel import Outcome, OutcomeKind
 from services.gateway.domain.errors import CaptureInFlight, ForceRefused
@@ -50,9 +50,11 @@ class LimitsMachine(RuleBasedStateMachine):
         self.now: datetime = NOW
         self.reserved: dict[str, int] = {}
         self.taken_minor = 0
-        self.counter = 0
+        # The first is the payment's own.
+        self.counter = 1
         self.seen: tuple[Payment, Attempt] | None = None
         self.taken_at_once_minor = 0
+        self.late: set[str] = set()
 
     @initialize(capture_later=st.booleans())
     def opens(self, capture_later: bool) -> None:
@@ -96,28 +98,42 @@ class LimitsMachine(RuleBasedStateMachine):
     def _hears(self, key: str, kind: OutcomeKind) -> None:
         flow, before = self._follow_up(key)
         step = self._tell(flow, key, self._word(kind))
+        if before.state is FollowUpState.FAILED:
+            self._heard_after_failure(key, before, step, is_paid=kind is OutcomeKind.SUCCEEDED)
         if step is None or step.subject.state == before.state:
             return
-        self._account_for(key, before, step.subject)
+        self._account_for(key, step.subject)
+
+    def _heard_after_failure(
+        self, key: str, before: Any, step: "Step[Any, Attempt] | None", *, is_paid: bool
+    ) -> None:
+        """Money that moved all the same is told once, and takes nothing of the payment; of a capture, all of it goes back."""
+        if not is_paid or key in self.late:
+            assert step is None
+            return
+        assert step is not None
+        self.late.add(key)
+        assert (step.subject.state, step.events) == (before.state, (f"{before.kind}.late_success",))
+        born = [each.subject for each in step.beside if isinstance(each, Step)]
+        assert [each.amount_minor for each in born] == (
+            [before.amount_minor] if isinstance(before, Capture) else []
+        )
 
     @precondition(lambda self: bool(self.reserved))
-    @rule(data=st.data(), to_state=st.sampled_from(["SUCCEEDED", "FAILED"]))
+    @rule(data=st.data(), to_state=st.sampled_from(["SUCCEEDED", "FAILED", "RESOLVED"]))
     def two_people_say_how_one_ended(self, data: st.DataObject, to_state: str) -> None:
         key = data.draw(st.sampled_from(sorted(self.reserved)))
         flow, before = self._follow_up(key)
-        is_unreserved = before.reason == "LATE_SUCCESS" and not self.reserved[key]
+        is_over = before.state in follow_up.ENDED
         try:
             step = self._tell(flow, key, saga.Forced(to_state=to_state))
         except ForceRefused:
-            is_over = before.state in {FollowUpState.SUCCEEDED, FollowUpState.FAILED}
-            assert is_over or (before.reason == "LATE_SUCCESS" and to_state == "FAILED")
-        except asyncpg.CheckViolationError:
-            # More was taken than there is: no row can say so, and none does.
-            assert is_unreserved
-            assert flow == "capture"
+            assert is_over != (to_state == "RESOLVED")
         else:
             assert step is not None
-            self._account_for(key, before, step.subject)
+            assert is_over == (to_state == "RESOLVED")
+            if not is_over:
+                self._account_for(key, step.subject)
 
     @rule()
     def the_payment_is_taken_up(self) -> None:
@@ -215,21 +231,12 @@ class LimitsMachine(RuleBasedStateMachine):
         assert len(taken) == min(len(orders), room_minor // orders[0].amount_minor)
         self.reserved |= {order.subject_id: order.amount_minor for order in taken}
 
-    def _account_for(self, key: str, before: Any, after: Any) -> None:
+    def _account_for(self, key: str, after: Any) -> None:
         """What a follow-up counts for once it has come into this state."""
-        is_capture = isinstance(after, Capture)
         if after.state is FollowUpState.FAILED:
             self.reserved[key] = 0
-        elif after.state is FollowUpState.SUCCEEDED and is_capture:
+        elif after.state is FollowUpState.SUCCEEDED and isinstance(after, Capture):
             self.taken_minor += after.amount_minor
-        elif after.reason == "LATE_SUCCESS" and before.reason != "LATE_SUCCESS":
-            payment, _ = self._payment()
-            prefix = "cap" if is_capture else "ref"
-            limit_minor = AMOUNT_MINOR if is_capture else payment.captured_minor
-            others = [minor for other, minor in self.reserved.items() if other.startswith(prefix)]
-            fits = sum(others) + after.amount_minor <= limit_minor
-            is_allowed = is_capture or payment.state is PaymentState.SUCCEEDED
-            self.reserved[key] = after.amount_minor if fits and is_allowed else 0
 
     def _close_if_asked(self, step: "Step[Any, Attempt] | None") -> None:
         if step is not None and step.command is Command.CLOSE:

@@ -7,23 +7,19 @@ from typing import Any, cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from libs.saga.flow import FAULTS_MAX, StaleWrite
 from services.gateway.domain import follow_up, payment_flow, saga
+from services.gateway.domain.authorization import CHANNEL_KEEPS_S
 from services.gateway.domain.channel import Outcome
 from services.gateway.domain.errors import CaptureInFlight, PaymentNotCancelable
 from services.gateway.domain.follow_up import FollowUpState
 from services.gateway.domain.payment import ENDED, Payment, PaymentState, Verdicts
 from services.gateway.domain.refund import RefundOrigin
 from services.gateway.domain.saga import Answered, Attempt, AttemptState, Command, Signal, Step
-from tests.stateful.channel import SILENCE, Channel, Order
+from tests.stateful.channel import SILENCE, Channel, Order, reserves
+from tests.stateful.heard import Heard
 from tests.stateful.searching import run_machine
 from tests.stateful.world import Place, World, capture_of, refund_of
 from tests.unit.services.gateway.domain.orders import AMOUNT_MINOR, NOW, PAYMENT
@@ -32,6 +28,7 @@ ROUNDS_MAX = 200
 PAY = PAYMENT.payment_id
 AMOUNTS = st.sampled_from([1, 200, 300, 500, AMOUNT_MINOR])
 TROUBLES = ("open", "refused", "softly", "lost", "unheard")
+KEPT = timedelta(seconds=CHANNEL_KEEPS_S)
 NO = frozenset({PaymentState.FAILED, PaymentState.CANCELED})
 SAID_NO = frozenset({AttemptState.DECLINED, AttemptState.CLOSED})
 
@@ -43,7 +40,7 @@ class PaymentMachine(RuleBasedStateMachine):
         super().__init__()
         self.run_async = place.run
         self.world: World = place.world()
-        self.channel = Channel()
+        self.channel, self.heard = Channel(), Heard()
         self.now = NOW
         self.kinds = {PAY: "payment"}
         self.amounts: dict[str, int] = {}
@@ -95,7 +92,7 @@ class PaymentMachine(RuleBasedStateMachine):
         may = payment.state is PaymentState.AUTHORIZED and not payment.is_captured
         if not attempt:
             return
-        number = len(self.kinds)
+        number = self._number()
         order = capture_of(payment, attempt[0], number, amount_minor, self.now, final=final)
         stored = self.run_async(self.world.create_follow_up(order, self.now))
         assert (stored is not None) == (may and taken_minor + amount_minor <= AMOUNT_MINOR)
@@ -108,7 +105,7 @@ class PaymentMachine(RuleBasedStateMachine):
         paid = [each for each in self._attempts() if each.state is AttemptState.SUCCEEDED]
         if not paid:
             return
-        order = refund_of(payment, paid[-1], len(self.kinds), amount_minor, self.now)
+        order = refund_of(payment, paid[-1], self._number(), amount_minor, self.now)
         stored = self.run_async(self.world.create_follow_up(order, self.now))
         rest_minor = payment.captured_minor - payment.refunded_minor
         may = payment.state is PaymentState.SUCCEEDED and amount_minor <= rest_minor
@@ -184,15 +181,18 @@ class PaymentMachine(RuleBasedStateMachine):
         if known:
             self._callback(subject_id, data.draw(st.sampled_from(known)))
 
-    @precondition(lambda self: not self.draft.capture_later)
     @rule(data=st.data())
-    def a_channel_takes_what_it_had_refused(self, data: st.DataObject) -> None:
-        said_no = [each for each in self._attempts() if each.state in SAID_NO]
+    def a_channel_does_what_it_had_refused(self, data: st.DataObject) -> None:
+        subject_id = data.draw(st.sampled_from(sorted(self.kinds)))
+        said_no = [each for each in self._attempts(subject_id) if each.state in SAID_NO]
+        if subject_id == PAY and self.draft.capture_later:
+            # What an earlier channel reserves, its own time releases.
+            said_no = [each for each in self._attempts()[-1:] if each in said_no]
         if said_no:
             attempt = data.draw(st.sampled_from(said_no))
-            order = self._order(attempt)
-            order.state, order.has_lied = "paid", True
-            self._callback(PAY, attempt)
+            self._order(attempt).has_lied = True
+            self._pay(attempt)
+            self._callback(subject_id, attempt)
 
     # What always holds
 
@@ -224,7 +224,8 @@ class PaymentMachine(RuleBasedStateMachine):
             return True
         for subject_id in sorted(self.kinds):
             row = self._row(subject_id)
-            if row.state == "MANUAL" and (out_ref := self._left_at_the_channel(subject_id)):
+            is_left = row.state == "MANUAL" and subject_id != PAY
+            if is_left and (out_ref := self._left_at_the_channel(subject_id)):
                 # Nobody sends or closes it any more: the channel's own time ends it, and people hear of it.
                 self.channel.close(out_ref)
                 self._sweep(subject_id)
@@ -237,8 +238,7 @@ class PaymentMachine(RuleBasedStateMachine):
 
     def _left_at_the_channel(self, subject_id: str) -> str:
         attempt = self._attempts(subject_id)[-1]
-        is_left = self._order(attempt).state in {"unseen", "open", "reserved"}
-        return attempt.out_ref if is_left else ""
+        return attempt.out_ref if self._order(attempt).state in {"unseen", "open"} else ""
 
     def _check_attempts(self, payment: Payment) -> None:
         orders = [self._order(each) for each in self._attempts()]
@@ -269,18 +269,40 @@ class PaymentMachine(RuleBasedStateMachine):
         honest = [each for each in orders if each.state == "paid" and not each.has_lied]
         taken = [each.captured_minor or each.amount_minor for each in honest]
         assert payment.captured_minor == sum(taken)
+        # What a channel would not release, its own time has.
+        recent = [each for each in self._attempts() if self.now < each.sent_at + KEPT]
+        assert all(self._order(each).state != "reserved" for each in recent), "nobody needs it"
+        moved = {key: self._moved_late(key) for key in self.kinds}
+        assert self.heard.late == set().union(*moved.values())
         late = [row for row in self._rows("refund") if row.origin is RefundOrigin.LATE_SUCCESS]
-        assert len(late) == sum(each.has_lied for each in orders)
-        # What a channel will not give back of those is a person's case.
-        late_minor = sum(row.amount_minor for row in late if row.state is FollowUpState.SUCCEEDED)
+        taken_late = [key for key in moved if not key.startswith("ref")]
+        assert len(late) == sum(len(moved[key]) for key in taken_late)
+        # What a channel will not give back of those is a person's case, and so is what it gave back twice.
+        given = [row for row in self._rows("refund") if moved[row.refund_id]]
+        not_given = [row for row in late if row.state is FollowUpState.FAILED]
+        due = {(row.refund_id, saga.LATE_SUCCESS) for row in (*given, *not_given)}
+        assert self.heard.cases == due
+        done = [row for row in late if row.state is FollowUpState.SUCCEEDED]
         given_back_minor = sum(
             order.amount_minor
             for out_ref, order in self.channel.orders.items()
             if out_ref.startswith("r") and order.state == "paid"
         )
+        late_minor = sum(row.amount_minor for row in (*done, *given))
         assert given_back_minor == payment.refunded_minor + late_minor
 
+    def _moved_late(self, subject_id: str) -> set[str]:
+        """The attempts whose channel moved money after it had refused to."""
+        if getattr(self._row(subject_id), "origin", "") == RefundOrigin.LATE_SUCCESS:
+            return set()
+        found = [(each.attempt_id, self._order(each)) for each in self._attempts(subject_id)]
+        return {key for key, order in found if order.has_lied and order.state == "paid"}
+
     # How it is done
+
+    def _number(self) -> int:
+        """The first is the payment's own."""
+        return len(self.kinds) + 1
 
     def _row(self, subject_id: str) -> Any:
         row, _ = self.run_async(self.world.load(self.kinds[subject_id], subject_id))
@@ -301,7 +323,7 @@ class PaymentMachine(RuleBasedStateMachine):
         )
 
     def _pay(self, attempt: Attempt) -> None:
-        self._order(attempt).state = "reserved" if self.draft.capture_later else "paid"
+        self._order(attempt).pay(reserves=reserves(attempt, self.draft))
 
     def _adopt(self, kind: str, subject_id: str, amount_minor: int) -> None:
         self.kinds[subject_id] = kind
@@ -310,6 +332,7 @@ class PaymentMachine(RuleBasedStateMachine):
 
     def _remember(self, subject_id: str, step: "Step[Any, Attempt]") -> None:
         """Whoever wrote this step goes on with its command."""
+        self.heard.listen(step)
         if isinstance(step.command, Command):
             attempts = self._attempts(subject_id)
             self.orders[subject_id] = (step.command, attempts[-1] if attempts else None)
@@ -332,15 +355,10 @@ class PaymentMachine(RuleBasedStateMachine):
     def _answer(
         self, subject_id: str, attempt: Attempt, outcome: Outcome, latency_ms: int | None
     ) -> None:
-        self._tell(
-            subject_id,
-            Answered(
-                outcome=outcome,
-                attempt_number=attempt.number,
-                latency_ms=latency_ms,
-                attempt=attempt,
-            ),
+        signal = Answered(
+            outcome=outcome, attempt_number=attempt.number, latency_ms=latency_ms, attempt=attempt
         )
+        self._tell(subject_id, signal)
 
     def _sweep(self, subject_id: str) -> None:
         row, kind = self._row(subject_id), self.kinds[subject_id]
@@ -366,33 +384,12 @@ class PaymentMachine(RuleBasedStateMachine):
             self._tell(subject_id, saga.StillOpen())
             return
         assert attempt is not None
-        order = self._order(attempt)
+        self._order(attempt)
         if fate != "unheard":
-            self._at_the_channel(subject_id, command, attempt, order, fate)
+            self.channel.obey(command, attempt, self._row(subject_id), fate)
         says = self.channel.says(attempt.out_ref, softly=fate == "softly")
         outcome = SILENCE if fate in {"lost", "unheard"} else says
         self._answer(subject_id, attempt, outcome, 5 if command is Command.ORDER else None)
-
-    def _at_the_channel(
-        self, subject_id: str, command: Command, attempt: Attempt, order: Order, fate: str
-    ) -> None:
-        row = self._row(subject_id)
-        if command is Command.CLOSE:
-            self.channel.close(attempt.out_ref)
-        if command is not Command.ORDER or not order.is_unseen:
-            return
-        if fate in {"refused", "softly"}:
-            order.state = "refused"
-        elif self.kinds[subject_id] == "capture":
-            self.channel.capture(
-                attempt.out_ref, row.payment_out_ref, row.amount_minor, is_final=row.is_final
-            )
-        elif self.kinds[subject_id] == "refund":
-            self.channel.refund(attempt.out_ref, row.amount_minor)
-        elif fate == "open":
-            order.state = "open"
-        else:
-            self._pay(attempt)
 
 
 def test_a_payment_keeps_its_promises_whatever_happens(place: tuple[Place, settings]) -> None:

@@ -71,7 +71,8 @@ class World:
     ) -> "Step[Any, Attempt] | None":
         """Decides on what stands, and writes it."""
         subject, attempts = await self.load(kind, subject_id)
-        return await self.take(kind, subject, attempts[-1] if attempts else None, signal, now)
+        attempt = attempts[-1] if attempts else None
+        return await self.take(kind, subject, attempt, signal.as_of(attempts), now)
 
     async def take(
         self, kind: str, subject: Any, attempt: Attempt | None, signal: Signal, now: datetime
@@ -80,7 +81,7 @@ class World:
         decided: Step[Any, Attempt] | None = _DECIDE[kind](subject, attempt, signal, now)
         if decided is None:
             return None
-        step = flow.arrived(decided, subject)
+        step = flow.arrived(decided, subject, now)
         await self.write(kind, step)
         return step
 

@@ -290,6 +290,8 @@ class Told:
     """Orders that the absence of a line settled."""
     unknown_count: int = 0
     """Lines whose reference is none of the gateway's."""
+    failed_count: int = 0
+    """Orders that the gateway could not be told of."""
 
     def __add__(self, more: "Told") -> "Told":
         """Both together."""
@@ -298,4 +300,5 @@ class Told:
             settled_count=self.settled_count + more.settled_count,
             absent_count=self.absent_count + more.absent_count,
             unknown_count=self.unknown_count + more.unknown_count,
+            failed_count=self.failed_count + more.failed_count,
         )

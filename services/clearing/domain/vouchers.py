@@ -24,6 +24,12 @@ _FLOWS = {
     (ItemKind.PAYOUT_RETURN, True): ("payout-return", "付款退票 returned payouts", AVAILABLE),
     (ItemKind.PAYMENT, False): ("late-success", "迟到成功 late successes", LATE_SUCCESS),
     (ItemKind.REFUND, False): ("late-refund", "迟到成功退回 late refunds", LATE_SUCCESS),
+    (ItemKind.PAYOUT, False): ("late-payout", "迟到成功付款 late payouts", LATE_SUCCESS),
+    (ItemKind.PAYOUT_RETURN, False): (
+        "late-payout-return",
+        "迟到成功付款退票 returns of late payouts",
+        LATE_SUCCESS,
+    ),
 }
 _RECEIVED = frozenset({ItemKind.PAYMENT, ItemKind.PAYOUT_RETURN})
 

@@ -105,6 +105,7 @@ class Closing:
                 text = f"gateway not told of the bill of {each} ({error.reason}); next time"
                 yield Progress(text=text, channel_id=channel_id)
                 return
+            # One line that its order breaks over leaves this day untold; it holds up no other day.
             yield Progress(text=_told_text(each, told), channel_id=channel_id)
             if told.settled_count:
                 await self._feed.catch_up()
@@ -150,9 +151,10 @@ def _match_text(matched: Matched) -> str:
 
 
 def _told_text(day: date, told: Told) -> str:
+    failed = f", {told.failed_count} could not be told; next time" if told.failed_count else ""
     return (
         f"gateway told of {told.lines_count} lines of {day} without an item: {told.settled_count} orders"
-        f" settled, {told.absent_count} settled by absence, {told.unknown_count} not ours"
+        f" settled, {told.absent_count} settled by absence, {told.unknown_count} not ours{failed}"
     )
 
 

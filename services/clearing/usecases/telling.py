@@ -34,10 +34,10 @@ class Telling:
             return await store.days_to_tell(connection, channel_id, day, DAYS_TO_CATCH_UP_MAX)
 
     async def tell(self, channel_id: str, day: date) -> Told:
-        """Tell of every line without an item, and that these were all. Idempotent. Raises FiscError."""
+        """Tell of every line without an item, and that these were all, unless one could not be told. Idempotent. Raises FiscError."""
         told = Told()
-        after_line, is_complete = 0, False
-        while not is_complete:
+        after_line, is_last = 0, False
+        while not is_last:
             async with self._pool.acquire() as connection:
                 lines = await store.unexplained_lines(
                     connection,
@@ -47,10 +47,13 @@ class Telling:
                     after_line=after_line,
                     limit=LINES_PER_CALL_MAX + 1,
                 )
-            is_complete = len(lines) <= LINES_PER_CALL_MAX
+            is_last = len(lines) <= LINES_PER_CALL_MAX
             part = lines[:LINES_PER_CALL_MAX]
+            is_complete = is_last and not told.failed_count
             told += await self._bills.settle(channel_id, day, part, is_complete=is_complete)
             after_line = part[-1].line_number if part else after_line
+        if told.failed_count:
+            return told
         async with self._pool.acquire() as connection:
             await store.mark_told(connection, channel_id, day, self._clock.now())
         return told

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
 from services.gateway.domain import saga
-from services.gateway.domain.channel import OutcomeKind
+from services.gateway.domain.channel import Outcome, OutcomeKind
 from services.gateway.domain.errors import ForceRefused
 from services.gateway.domain.saga import Answered, Attempt, AttemptState, Command, Signal, Step
 
@@ -31,8 +31,6 @@ class FollowUpState(enum.StrEnum):
 
 
 ENDED = frozenset({FollowUpState.SUCCEEDED, FollowUpState.FAILED})
-LATE_SUCCESS = "LATE_SUCCESS"
-_FOR_A_PERSON = frozenset({LATE_SUCCESS, saga.AMOUNT_MISMATCH})
 _FORCEABLE = {
     FollowUpState.SUCCEEDED: AttemptState.SUCCEEDED,
     FollowUpState.FAILED: AttemptState.CLOSED,
@@ -78,9 +76,20 @@ class FollowUp:
         return ()
 
     @property
-    def case_outlives_failure(self) -> bool:
-        """Whether a person's case was open before it was sent, and is no better for its failure."""
-        return False
+    def takes_of_payment(self) -> bool:
+        """Whether its amount is reserved of its payment, and free for another when it fails."""
+        return True
+
+    def beside_late_success(self, attempt: Attempt, now: datetime) -> tuple[object, ...]:  # noqa: ARG002 - those who refund need them
+        """What else is written when it moves money although it had failed."""
+        return (saga.late_success_of(self.subject_id, self.merchant_id, is_agreed=True),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Squared:
+    """What was reserved of its payment for this order is taken, or free again. Written beside the step that ends it."""
+
+    is_taken: bool
 
 
 F = TypeVar("F", bound=FollowUp)
@@ -112,6 +121,8 @@ def decide(
         return _forced(order, attempt, signal, now)
     if attempt is None or order.state is FollowUpState.SUCCEEDED:
         return None
+    if isinstance(signal, Answered) and order.state is FollowUpState.FAILED:
+        return _answered_after_failure(order, attempt, signal, now)
     if isinstance(signal, Answered):
         return _answered(order, attempt, signal, now)
     if isinstance(signal, saga.Due) and order.next_run_at is not None:
@@ -121,7 +132,7 @@ def decide(
 
 def _due(order: F, attempt: Attempt, now: datetime) -> Step[F, Attempt]:
     leased = saga.leased_until(now)
-    if order.reason in _FOR_A_PERSON:
+    if order.reason == saga.AMOUNT_MISMATCH:
         # Somebody had it tried again; no word of the channel would change anything.
         return Step(subject=_moved(order, now, next_run_at=None))
     if order.state is FollowUpState.READY:
@@ -136,7 +147,7 @@ def _due(order: F, attempt: Attempt, now: datetime) -> Step[F, Attempt]:
 def _answered(
     order: F, attempt: Attempt, signal: Answered, now: datetime
 ) -> Step[F, Attempt] | None:
-    if order.reason in _FOR_A_PERSON:
+    if order.reason == saga.AMOUNT_MISMATCH:
         # No word of the channel settles what a person must square.
         return None
     outcome = signal.outcome
@@ -145,14 +156,7 @@ def _answered(
         case OutcomeKind.SUCCEEDED:
             if not saga.amounts_agree(outcome, order.amount_minor, order.currency):
                 return _ended(order, told, FollowUpState.MANUAL, saga.AMOUNT_MISMATCH, now)
-            if order.state is FollowUpState.FAILED:
-                # Its amount has been given back meanwhile: only a person can square that.
-                return _ended(order, told, FollowUpState.MANUAL, LATE_SUCCESS, now)
-            return _ended(
-                order, told, FollowUpState.SUCCEEDED, "", now, succeeded_at=outcome.paid_at or now
-            )
-        case _ if order.state is FollowUpState.FAILED:
-            return None
+            return _succeeded(order, told, outcome, now)
         case OutcomeKind.DECLINED_HARD | OutcomeKind.DECLINED_SOFT | OutcomeKind.CLOSED:
             if attempt.state is AttemptState.UNKNOWN and signal.latency_ms is not None:
                 # A refusal of the repeated order says nothing of the first one; only a query does.
@@ -168,7 +172,38 @@ def _answered(
             again = _moved(order, now, next_run_at=saga.leased_until(now))
             return Step(subject=again, attempts=(told,), command=Command.ORDER)
         case _:
-            return _waiting(order, told, FollowUpState.UNKNOWN, now)
+            # What the channel is at work on stays so when a question is not answered.
+            is_at_work = told.state is AttemptState.PENDING
+            state = FollowUpState.PENDING if is_at_work else FollowUpState.UNKNOWN
+            return _waiting(order, told, state, now)
+
+
+def _answered_after_failure(
+    order: F, attempt: Attempt, signal: Answered, now: datetime
+) -> Step[F, Attempt] | None:
+    """Only "done after all" is news. What it took of its payment may be another's by now, so that it stays as it was."""
+    outcome = signal.outcome
+    if outcome.kind is not OutcomeKind.SUCCEEDED or attempt.state is AttemptState.SUCCEEDED:
+        return None
+    is_agreed = saga.amounts_agree(outcome, order.amount_minor, order.currency)
+    told = saga.late(saga.record(attempt, signal, now), is_agreed=is_agreed)
+    if is_agreed and not order.takes_of_payment:
+        return _succeeded(order, told, outcome, now)
+    if not is_agreed:
+        case = saga.late_success_of(order.subject_id, order.merchant_id, is_agreed=False)
+        return Step(subject=_moved(order, now), attempts=(told,), beside=(case,))
+    return Step(
+        subject=_moved(order, now),
+        attempts=(told,),
+        events=(f"{order.kind}.late_success",),
+        beside=order.beside_late_success(told, now),
+    )
+
+
+def _succeeded(order: F, told: Attempt, outcome: Outcome, now: datetime) -> Step[F, Attempt]:
+    return _ended(
+        order, told, FollowUpState.SUCCEEDED, "", now, succeeded_at=outcome.paid_at or now
+    )
 
 
 def _waiting(order: F, attempt: Attempt, state: FollowUpState, now: datetime) -> Step[F, Attempt]:
@@ -195,12 +230,12 @@ def _waiting(order: F, attempt: Attempt, state: FollowUpState, now: datetime) ->
 def _forced(
     order: F, attempt: Attempt | None, signal: saga.Forced, now: datetime
 ) -> Step[F, Attempt]:
+    if signal.to_state == saga.RESOLVED and order.state in ENDED:
+        case = saga.CloseCase(subject_id=order.subject_id, resolution=saga.RESOLVED)
+        return Step(subject=_moved(order, now), beside=(case,))
     if order.state in ENDED or signal.to_state not in set(_FORCEABLE):
         raise ForceRefused(state=order.state.value, to_state=signal.to_state)
     state = FollowUpState(signal.to_state)
-    if order.reason == LATE_SUCCESS and state is FollowUpState.FAILED:
-        # Its amount was given back when it failed; who failed it again would give back another's.
-        raise ForceRefused(state=order.state.value, to_state=signal.to_state)
     told = saga.forced(attempt, _FORCEABLE[state], now)
     succeeded_at = now if state is FollowUpState.SUCCEEDED else None
     return _ended(
@@ -218,16 +253,19 @@ def _ended(
 ) -> Step[F, Attempt]:
     ended = _moved(order, now, state=state, reason=reason, next_run_at=None, **changes)
     beside = order.beside_success if state is FollowUpState.SUCCEEDED else ()
+    if state in ENDED and order.takes_of_payment:
+        beside = (*beside, Squared(is_taken=state is FollowUpState.SUCCEEDED))
     if state is FollowUpState.MANUAL:
         beside = (
             saga.OpenCase(
                 subject_id=order.subject_id, merchant_id=order.merchant_id, reason=reason
             ),
         )
-    elif order.state is FollowUpState.MANUAL and not (
-        state is FollowUpState.FAILED and order.case_outlives_failure
-    ):
-        beside = (*beside, saga.CloseCase(subject_id=order.subject_id, resolution=state.value))
+    elif order.state is FollowUpState.MANUAL:
+        case = saga.CloseCase(
+            subject_id=order.subject_id, resolution=state.value, reason=order.reason
+        )
+        beside = (*beside, case)
     return Step(
         subject=ended,
         attempts=saga.some(attempt),

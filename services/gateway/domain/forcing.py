@@ -13,10 +13,10 @@ from services.gateway.domain import saga
 from services.gateway.domain.errors import CheckerIsMaker, ForceAlreadyDecided, ForceRefused
 
 TARGETS: Final = {
-    "payment": ("SUCCEEDED", "FAILED", "CANCELED"),
-    "capture": ("SUCCEEDED", "FAILED"),
-    "refund": ("SUCCEEDED", "FAILED"),
-    "payout": ("SUCCEEDED", "FAILED", "RETURNED"),
+    "payment": ("SUCCEEDED", "FAILED", "CANCELED", saga.RESOLVED),
+    "capture": ("SUCCEEDED", "FAILED", saga.RESOLVED),
+    "refund": ("SUCCEEDED", "FAILED", saga.RESOLVED),
+    "payout": ("SUCCEEDED", "FAILED", "RETURNED", saga.RESOLVED),
 }
 
 

@@ -25,7 +25,8 @@ _EVENTS: Final[Mapping[str, str]] = {
     "canceled": "Canceled",
     "returned": "Sent back by the payee's bank",
     "manual": "Stands before a person",
-    "late_success": "A channel says it was paid after all",
+    "late_success": "A channel says it moved money after all",
+    "late_return": "What had left after all was sent back by the payee's bank",
 }
 _CALLBACKS: Final[Mapping[str, str]] = {
     "RECEIVED": "kept, not read yet",

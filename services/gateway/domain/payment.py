@@ -180,7 +180,9 @@ def ended(
             OpenCase(subject_id=payment.payment_id, merchant_id=payment.merchant_id, reason=reason),
         )
     elif payment.state is PaymentState.MANUAL:
-        beside = (CloseCase(subject_id=payment.payment_id, resolution=state.value),)
+        beside = (
+            CloseCase(subject_id=payment.payment_id, resolution=state.value, reason=payment.reason),
+        )
     return Step(
         subject=after,
         attempts=saga.some(attempt),

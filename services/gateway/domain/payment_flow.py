@@ -18,7 +18,6 @@ from services.gateway.domain.saga import (
     Attempt,
     AttemptState,
     Command,
-    OpenCase,
     Signal,
     Step,
 )
@@ -91,6 +90,8 @@ def _answered(
         return _paid(payment, told, outcome, now, is_known=is_known)
     if payment.state is PaymentState.MANUAL and payment.reason == payments.CLOSE_UNKNOWN:
         return _answered_late(payment, told, outcome, now)
+    if payment.state in {PaymentState.FAILED, PaymentState.CANCELED}:
+        return authorization.answered_after_end(payment, attempt, told, outcome, now)
     if payment.state in payments.ENDED:
         return None
     if outcome.kind is OutcomeKind.AUTHORIZED:
@@ -177,31 +178,23 @@ def _late_success(
 ) -> PaymentStep:
     """The channel took money after it had said it would not: it is given back, and a person is told. The payment stays as it was."""
     if not saga.amounts_agree(outcome, payment.amount_minor, payment.currency):
-        # How much to give back is for a person to find out.
-        wrong = OpenCase(
-            subject_id=payment.payment_id,
-            merchant_id=payment.merchant_id,
-            reason=saga.AMOUNT_MISMATCH,
-        )
-        return Step(subject=payments.moved(payment, now), attempts=(attempt,), beside=(wrong,))
-    refund = refunds.of_late_success(
-        attempt,
-        merchant_id=payment.merchant_id,
-        amount_minor=payment.amount_minor,
-        currency=payment.currency,
-        now=now,
-    )
-    # The refund's own: a payment may have several late successes, and other matters before a person, which this one must not close.
-    case = OpenCase(
-        subject_id=refund.subject.refund_id,
-        merchant_id=payment.merchant_id,
-        reason=refunds.RefundOrigin.LATE_SUCCESS.value,
-    )
+        wrong = saga.late_success_of(payment.payment_id, payment.merchant_id, is_agreed=False)
+        told = saga.late(attempt, is_agreed=False)
+        return Step(subject=payments.moved(payment, now), attempts=(told,), beside=(wrong,))
     return Step(
         subject=payments.moved(payment, now),
         attempts=(attempt,),
         events=("payment.late_success",),
-        beside=(case, refund),
+        beside=refunds.of_late_success(
+            attempt,
+            payment_id=payment.payment_id,
+            payment_out_ref=attempt.out_ref,
+            merchant_id=payment.merchant_id,
+            amount_minor=payment.amount_minor,
+            payment_amount_minor=payment.amount_minor,
+            currency=payment.currency,
+            now=now,
+        ),
     )
 
 
@@ -261,9 +254,15 @@ def _closed(payment: Payment, attempt: Attempt, now: datetime) -> PaymentStep:
 def _due(payment: Payment, attempt: Attempt | None, now: datetime) -> PaymentStep | None:
     if payment.state in payments.ENDED and payment.next_run_at is None:
         return None
+    if payment.state in {PaymentState.FAILED, PaymentState.CANCELED}:
+        return authorization.due_after_end(payment, attempt, now)
     if payment.state in payments.ENDED and payment.reason != payments.CLOSE_UNKNOWN:
         # Somebody had it tried again; no word of the channel would change anything.
         return Step(subject=payments.moved(payment, now, next_run_at=None))
+    if payment.state is PaymentState.MANUAL:
+        # Its time is long over: a channel that still knows of it shall end it, and says so if it was paid.
+        closing = payments.moved(payment, now, next_run_at=saga.leased_until(now))
+        return Step(subject=closing, attempts=saga.some(attempt), command=Command.CLOSE)
     if payment.state is PaymentState.AUTHORIZED:
         return authorization.due(payment, attempt, now)
     if payment.state is PaymentState.REVIEW:
@@ -311,15 +310,20 @@ def _forced(
     payment: Payment, attempt: Attempt | None, signal: saga.Forced, now: datetime
 ) -> PaymentStep:
     is_over = payment.state in payments.ENDED and payment.state is not PaymentState.MANUAL
+    if signal.to_state == saga.RESOLVED and is_over:
+        case = saga.CloseCase(subject_id=payment.payment_id, resolution=saga.RESOLVED)
+        return Step(subject=payments.moved(payment, now), beside=(case,))
     if is_over or signal.to_state not in set(_FORCEABLE) or payment.capturing_minor:
         raise ForceRefused(state=payment.state.value, to_state=signal.to_state)
     state = PaymentState(signal.to_state)
     told = saga.forced(attempt, _FORCEABLE[state], now)
     if state is PaymentState.SUCCEEDED:
-        if not told or payment.capture_later:
+        if not told or (payment.capture_later and not payment.captured_minor):
             raise ForceRefused(state=payment.state.value, to_state=signal.to_state)
+        # Of an authorised payment, what its captures have taken is what it comes to.
+        captured_minor = payment.captured_minor if payment.capture_later else payment.amount_minor
         payment = replace(
-            payment, succeeded_at=now, captured_minor=payment.amount_minor, is_captured=True
+            payment, succeeded_at=now, captured_minor=captured_minor, is_captured=True
         )
     elif payment.captured_minor:
         raise ForceRefused(state=payment.state.value, to_state=signal.to_state)

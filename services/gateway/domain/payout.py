@@ -49,8 +49,6 @@ _FORCEABLE = {
     PayoutState.FAILED: AttemptState.CLOSED,
     PayoutState.RETURNED: AttemptState.RETURNED,
 }
-LATE_SUCCESS = "LATE_SUCCESS"
-_FOR_A_PERSON = frozenset({LATE_SUCCESS, saga.AMOUNT_MISMATCH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +111,7 @@ def decide(
     match signal:
         case saga.Forced():
             return _forced(payout, attempt, signal, now)
-        case Answered() if attempt is not None and signal.attempt_number != attempt.number:
-            return _answered_earlier(payout, signal, now)
-        case Answered() if attempt is not None and payout.state is PayoutState.SUCCEEDED:
-            return _answered_after_success(payout, attempt, signal, now)
-        case Answered() if attempt is not None and payout.state is not PayoutState.RETURNED:
+        case Answered() if attempt is not None:
             return _answered(payout, attempt, signal, now)
         case saga.HoldPlaced() if payout.state is PayoutState.HOLDING:
             return _send_next(payout, None, "CHANNEL_DECLINED", now)
@@ -141,7 +135,7 @@ def decide(
 
 
 def _due(payout: Payout, attempt: Attempt | None, now: datetime) -> PayoutStep:
-    if payout.reason in _FOR_A_PERSON:
+    if payout.reason == saga.AMOUNT_MISMATCH:
         # Somebody had it tried again; no word of the channel would change anything.
         return Step(subject=_moved(payout, now, next_run_at=None))
     if payout.state is PayoutState.REVIEW:
@@ -153,14 +147,53 @@ def _due(payout: Payout, attempt: Attempt | None, now: datetime) -> PayoutStep:
     return Step(subject=asking, attempts=saga.some(attempt), command=Command.QUERY)
 
 
-def _answered_earlier(payout: Payout, signal: Answered, now: datetime) -> PayoutStep | None:
-    """A word on an attempt that had its definite one: money that left twice is for a person to get back."""
-    if signal.outcome.kind is not OutcomeKind.SUCCEEDED:
+def _answered_late(
+    payout: Payout, attempt: Attempt | None, signal: Answered, now: datetime
+) -> PayoutStep | None:
+    """A word on an attempt that had its definite one: money that left after all, or twice, is for a person to get back.
+
+    The payout stays as it was: its hold has been released, or captured for another attempt.
+    """
+    if attempt is None:
         return None
-    case = OpenCase(
-        subject_id=payout.payout_id, merchant_id=payout.merchant_id, reason=LATE_SUCCESS
+    is_agreed = saga.amounts_agree(signal.outcome, payout.amount_minor, payout.currency)
+    told = saga.late(saga.record(attempt, signal, now), is_agreed=is_agreed)
+    has_left = attempt.state is AttemptState.SUCCEEDED
+    match signal.outcome.kind:
+        case OutcomeKind.SUCCEEDED if not has_left and attempt.state is not AttemptState.RETURNED:
+            case = saga.late_success_of(payout.payout_id, payout.merchant_id, is_agreed=is_agreed)
+            return Step(
+                subject=_moved(payout, now),
+                attempts=(told,),
+                events=("payout.late_success",) if is_agreed else (),
+                beside=(case,),
+            )
+        case OutcomeKind.RETURNED if (
+            has_left and attempt.code != saga.LATE_AMOUNT_MISMATCH and is_agreed
+        ):
+            back = CloseCase(
+                subject_id=payout.payout_id,
+                resolution=told.state.value,
+                reason=saga.LATE_SUCCESS,
+            )
+            return Step(
+                subject=_moved(payout, now),
+                attempts=(told,),
+                events=("payout.late_return",),
+                beside=() if _is_more_out(payout, signal) else (back,),
+            )
+        case _:
+            return None
+
+
+def _is_more_out(payout: Payout, signal: Answered) -> bool:
+    """Whether another attempt than the one told of has left late, and is still out."""
+    return any(
+        each.state is AttemptState.SUCCEEDED
+        and each.number != signal.attempt_number
+        and (each.number != payout.attempts_count or payout.state is PayoutState.FAILED)
+        for each in signal.attempts
     )
-    return Step(subject=_moved(payout, now), beside=(case,))
 
 
 def _answered_after_success(
@@ -188,7 +221,23 @@ def _watched_until(payout: Payout, now: datetime) -> datetime | None:
 def _answered(
     payout: Payout, attempt: Attempt, signal: Answered, now: datetime
 ) -> PayoutStep | None:
-    if payout.reason in _FOR_A_PERSON:
+    if signal.attempt_number != attempt.number:
+        return _answered_late(payout, signal.attempt, signal, now)
+    match payout.state:
+        case PayoutState.FAILED:
+            return _answered_late(payout, attempt, signal, now)
+        case PayoutState.SUCCEEDED:
+            return _answered_after_success(payout, attempt, signal, now)
+        case PayoutState.RETURNED:
+            return None
+        case _:
+            return _answered_in_time(payout, attempt, signal, now)
+
+
+def _answered_in_time(
+    payout: Payout, attempt: Attempt, signal: Answered, now: datetime
+) -> PayoutStep | None:
+    if payout.reason == saga.AMOUNT_MISMATCH:
         # No word of the channel settles what a person must square.
         return None
     outcome = signal.outcome
@@ -198,17 +247,12 @@ def _answered(
             if not saga.amounts_agree(outcome, payout.amount_minor, payout.currency):
                 return _ended(payout, told, PayoutState.MANUAL, saga.AMOUNT_MISMATCH, now)
             done = replace(payout, succeeded_at=outcome.paid_at or now)
-            if payout.state is PayoutState.FAILED:
-                # Its hold has been released meanwhile: only a person can square that.
-                return _ended(done, told, PayoutState.MANUAL, LATE_SUCCESS, now)
             return _ended(done, told, PayoutState.SUCCEEDED, "", now)
-        case OutcomeKind.RETURNED if payout.state is not PayoutState.FAILED:
+        case OutcomeKind.RETURNED:
             # It had succeeded, and nobody told us: first things first, the return is heard of at the next question.
             gone = replace(told, state=AttemptState.SUCCEEDED)
             step = _ended(replace(payout, succeeded_at=now), gone, PayoutState.SUCCEEDED, "", now)
             return replace(step, subject=replace(step.subject, next_run_at=now))
-        case _ if payout.state is PayoutState.FAILED:
-            return None
         case OutcomeKind.DECLINED_SOFT | OutcomeKind.DECLINED_HARD | OutcomeKind.CLOSED:
             if attempt.state is saga.AttemptState.UNKNOWN and signal.latency_ms is not None:
                 # A refusal of the repeated order says nothing of the first one; only a query does.
@@ -226,7 +270,10 @@ def _answered(
             again = _moved(payout, now, next_run_at=saga.leased_until(now))
             return Step(subject=again, attempts=(told,), command=Command.ORDER)
         case _:
-            return _waiting(payout, told, PayoutState.UNKNOWN, now)
+            # What the channel is at work on stays so when a question is not answered.
+            is_at_work = told.state is AttemptState.PENDING
+            state = PayoutState.PENDING if is_at_work else PayoutState.UNKNOWN
+            return _waiting(payout, told, state, now)
 
 
 def _still_in_review(payout: Payout, now: datetime) -> PayoutStep:
@@ -310,7 +357,9 @@ def _ended(
             OpenCase(subject_id=payout.payout_id, merchant_id=payout.merchant_id, reason=reason),
         )
     elif payout.state is PayoutState.MANUAL:
-        beside = (CloseCase(subject_id=payout.payout_id, resolution=state.value),)
+        beside = (
+            CloseCase(subject_id=payout.payout_id, resolution=state.value, reason=payout.reason),
+        )
     return Step(
         subject=ended,
         attempts=saga.some(attempt),
@@ -322,6 +371,9 @@ def _ended(
 def _forced(
     payout: Payout, attempt: Attempt | None, signal: saga.Forced, now: datetime
 ) -> PayoutStep:
+    if signal.to_state == saga.RESOLVED and payout.state in ENDED:
+        case = CloseCase(subject_id=payout.payout_id, resolution=saga.RESOLVED)
+        return Step(subject=_moved(payout, now), beside=(case,))
     returns = signal.to_state == PayoutState.RETURNED
     is_open = payout.state not in ENDED
     if signal.to_state not in set(_FORCEABLE) or attempt is None:
@@ -329,9 +381,6 @@ def _forced(
     if returns != (payout.state is PayoutState.SUCCEEDED) or not (is_open or returns):
         raise ForceRefused(state=payout.state.value, to_state=signal.to_state)
     state = PayoutState(signal.to_state)
-    if payout.reason == LATE_SUCCESS and state is PayoutState.SUCCEEDED:
-        # Its hold was released when it failed: the ledger could not book it.
-        raise ForceRefused(state=payout.state.value, to_state=signal.to_state)
     (told,) = saga.forced(attempt, _FORCEABLE[state], now)
     dated = {
         PayoutState.SUCCEEDED: replace(payout, succeeded_at=now),

@@ -34,25 +34,36 @@ class Refund(FollowUp):
     @override
     def beside_success(self) -> tuple[object, ...]:
         if self.origin is RefundOrigin.LATE_SUCCESS:
-            return (saga.CloseCase(subject_id=self.refund_id, resolution="REFUNDED"),)
+            resolution, reason = "REFUNDED", saga.LATE_SUCCESS
+            return (
+                saga.CloseCase(subject_id=self.refund_id, resolution=resolution, reason=reason),
+            )
         return ()
 
     @property
     @override
-    def case_outlives_failure(self) -> bool:
-        return self.origin is RefundOrigin.LATE_SUCCESS
+    def takes_of_payment(self) -> bool:
+        return self.origin is RefundOrigin.MERCHANT
 
 
 RefundStep: TypeAlias = Step[Refund, Attempt]
 
 
 def of_late_success(
-    attempt: Attempt, *, merchant_id: str, amount_minor: int, currency: str, now: datetime
-) -> RefundStep:
-    """The refund of what this attempt took late. Its id is the attempt's, so that one success is refunded once."""
+    attempt: Attempt,
+    *,
+    payment_id: str,
+    payment_out_ref: str,
+    merchant_id: str,
+    amount_minor: int,
+    payment_amount_minor: int,
+    currency: str,
+    now: datetime,
+) -> tuple[saga.OpenCase, RefundStep]:
+    """What gives back what this attempt took late, and its case. Its id is the attempt's, so that one success is refunded once."""
     refund = Refund(
         refund_id=f"ref_{attempt.attempt_id.partition('_')[2]}",
-        payment_id=attempt.subject_id,
+        payment_id=payment_id,
         merchant_id=merchant_id,
         request_id=f"late-success:{attempt.attempt_id}",
         fingerprint="",
@@ -62,11 +73,13 @@ def of_late_success(
         origin=RefundOrigin.LATE_SUCCESS,
         state=FollowUpState.READY,
         channel_id=attempt.channel_id,
-        payment_out_ref=attempt.out_ref,
-        payment_amount_minor=amount_minor,
+        payment_out_ref=payment_out_ref,
+        payment_amount_minor=payment_amount_minor,
         created_at=now,
         updated_at=now,
         hard_deadline_at=now + timedelta(seconds=saga.HARD_DEADLINE_S),
         next_run_at=now,
     )
-    return follow_up.open_later(refund, now)
+    # The refund's own: a payment may have several late successes, and other matters before a person, which this one must not close.
+    case = saga.late_success_of(refund.refund_id, merchant_id, is_agreed=True)
+    return case, follow_up.open_later(refund, now)

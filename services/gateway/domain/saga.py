@@ -4,10 +4,12 @@ The engine is libs.saga; here are the gateway's own words for it. Commands are a
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from typing_extensions import override
 
 from libs.saga import flow
 from libs.saga.flow import Due, Forced, Signal, Step, leased_until
@@ -27,8 +29,14 @@ RARE_QUERY_S = 3600
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 # The channel moved another amount than we asked.
 AMOUNT_MISMATCH = "AMOUNT_MISMATCH"
+# Money has moved for what had ended otherwise, or a second time.
+LATE_SUCCESS = "LATE_SUCCESS"
+# Likewise, and another amount than ours.
+LATE_AMOUNT_MISMATCH = "LATE_AMOUNT_MISMATCH"
 # Two people have said how it ended.
 FORCED = "FORCED"
+# Two people have squared a matter that its machine cannot: a subject forced to it keeps its state, and its case is closed.
+RESOLVED = "RESOLVED"
 # How long to wait between asking: soon at first, then rarely.
 _QUERY_BACKOFF_S = (1, 2, 5, 15, 60, 300)
 _BACKOFF_S: Mapping[str, tuple[float, ...]] = {
@@ -82,7 +90,14 @@ class Answered(Signal):
     latency_ms: int | None = None
     """How long the order took to be answered; None for everything but the order itself."""
     attempt: Attempt | None = None
-    """The attempt as the teller knew it; needed where it may be an earlier one by the time this is decided."""
+    """The attempt as it stands; needed where it may be an earlier one by the time this is decided."""
+    attempts: tuple[Attempt, ...] = ()
+    """All of them as they stand, where the teller knew them."""
+
+    @override
+    def as_of(self, attempts: Sequence[Any]) -> Signal:
+        found = [each for each in attempts if each.number == self.attempt_number]
+        return replace(self, attempt=found[0], attempts=tuple(attempts)) if found else self
 
 
 class CancelRequested(Signal):
@@ -137,6 +152,10 @@ class OpenCase:
     merchant_id: str
     reason: str
 
+    def case_id(self, version: int) -> str:
+        """Its id, when it is opened by a step to this version."""
+        return f"case_{self.subject_id}_{self.reason.lower()}_{version}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseCase:
@@ -144,6 +163,8 @@ class CloseCase:
 
     subject_id: str
     resolution: str
+    reason: str = ""
+    """That of the case to be closed; "" for every one that is open."""
 
 
 Plan: TypeAlias = tuple[str, ...]
@@ -264,6 +285,17 @@ RETURN_REASONS = frozenset({"ACCOUNT_CLOSED", "ACCOUNT_NAME_MISMATCH", "ACCOUNT_
 def public_return(code: str) -> str:
     """A channel's code of a return as a merchant may read it."""
     return code if code in RETURN_REASONS else "RETURNED_BY_BANK"
+
+
+def late_success_of(subject_id: str, merchant_id: str, *, is_agreed: bool) -> OpenCase:
+    """The matter of money that moved late: how much it was is for a person to find out where the amounts differ."""
+    reason = LATE_SUCCESS if is_agreed else LATE_AMOUNT_MISMATCH
+    return OpenCase(subject_id=subject_id, merchant_id=merchant_id, reason=reason)
+
+
+def late(told: Attempt, *, is_agreed: bool) -> Attempt:
+    """An attempt that had its definite word, and moved money after all; its code tells whether it was the right amount."""
+    return told if is_agreed else replace(told, code=LATE_AMOUNT_MISMATCH)
 
 
 def some(attempt: Attempt | None) -> tuple[Attempt, ...]:

@@ -160,6 +160,7 @@ class OperationsHandlers(InterventionHandlers):
             settled_count=settled.settled_count,
             absent_count=settled.absent_count,
             unknown_count=settled.unknown_count,
+            failed_count=settled.failed_count,
         )
 
     async def GetChannelBalance(

@@ -67,6 +67,11 @@ class OperatorStore:
         assert row is not None  # noqa: S101 - inserted above or there before
         return _force(row)
 
+    async def find_force(self, request_id: str) -> Force | None:
+        """The proposal that stands under it."""
+        row = await self._pool.fetchrow(_SQL["find_force_by_request"], request_id)
+        return None if row is None else _force(row)
+
     async def get_force(self, force_id: str) -> Force | None:
         row = await self._pool.fetchrow(_SQL["get_force"], force_id)
         return None if row is None else _force(row)

@@ -98,21 +98,11 @@ class Registry:
 
     async def list_channels(self, after: str, limit: int) -> list[StoredChannel]:
         rows = await self._pool.fetch(_SQL["list_channel_accounts"], after, limit)
-        return [
-            StoredChannel(
-                account=ChannelAccount(
-                    channel_id=row["channel_id"],
-                    provider=row["provider"],
-                    base_url=row["base_url"],
-                    currencies=tuple(row["currencies"]),
-                    zone=row["zone"],
-                ),
-                credential_names=tuple(row["credential_names"]),
-                sealed_credentials=row["sealed_credentials"],
-                updated_at=row["updated_at"],
-            )
-            for row in rows
-        ]
+        return [_channel(row) for row in rows]
+
+    async def get_channel(self, channel_id: str) -> StoredChannel | None:
+        row = await self._pool.fetchrow(_SQL["get_channel_account"], channel_id)
+        return None if row is None else _channel(row)
 
     async def receive_callback(
         self, channel_id: str, headers: Mapping[str, str], body: bytes, now: datetime
@@ -155,6 +145,21 @@ class Registry:
             cursor = await self.get_cursor(consumer)
             counts.append(await self._pool.fetchval(_SQL["count_unpushed"], cursor or "0-0"))
         return max(counts, default=0)
+
+
+def _channel(row: Any) -> StoredChannel:
+    return StoredChannel(
+        account=ChannelAccount(
+            channel_id=row["channel_id"],
+            provider=row["provider"],
+            base_url=row["base_url"],
+            currencies=tuple(row["currencies"]),
+            zone=row["zone"],
+        ),
+        credential_names=tuple(row["credential_names"]),
+        sealed_credentials=row["sealed_credentials"],
+        updated_at=row["updated_at"],
+    )
 
 
 def _merchant(row: Any) -> Merchant:

@@ -37,6 +37,10 @@ ON CONFLICT (channel_id) DO UPDATE SET
 SELECT channel_id, provider, base_url, currencies, zone, credential_names, sealed_credentials, updated_at
 FROM channel_account WHERE channel_id > $1 ORDER BY channel_id LIMIT $2
 
+-- name: get_channel_account
+SELECT channel_id, provider, base_url, currencies, zone, credential_names, sealed_credentials, updated_at
+FROM channel_account WHERE channel_id = $1
+
 -- name: receive_callback
 INSERT INTO callback_inbox (channel_id, received_at, headers, body) VALUES ($1, $2, $3, $4) RETURNING inbox_id
 

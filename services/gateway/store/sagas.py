@@ -74,8 +74,8 @@ class SagaStore:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self.refunds = SagaTable[Refund](pool, _follow_up_spec("refund", _refund))
-        self.captures = SagaTable[Capture](pool, _follow_up_spec("capture", _capture))
+        self.refunds = SagaTable[Refund](pool, self._follow_up_spec("refund", _refund))
+        self.captures = SagaTable[Capture](pool, self._follow_up_spec("capture", _capture))
         self.payments = SagaTable[Payment](
             pool,
             TableSpec(
@@ -88,7 +88,7 @@ class SagaStore:
                 flow_version=payment.FLOW_VERSION,
                 restore=_payment,
                 attempts_of=_attempts_of,
-                write_beside=self._beside_payments,
+                write_beside=self._beside,
             ),
         )
         self.payouts = SagaTable[Payout](
@@ -172,9 +172,29 @@ class SagaStore:
         found = await self._pool.fetch(_SQL["events_of"], subject_id)
         return [(row["occurred_at"], row["type"]) for row in found]
 
-    async def _beside_payments(
-        self, connection: Connection, steps: Sequence[Step[Payment, Attempt]]
+    def _follow_up_spec(self, flow: str, restore: Any) -> TableSpec[Any, Attempt]:
+        return TableSpec(
+            flow=flow,
+            identity=("merchant_id", "request_id"),
+            changing=_FOLLOW_UP_CHANGING,
+            states=_values(FollowUpState),
+            ended=_values(follow_up.ENDED),
+            flow_version=follow_up.FLOW_VERSION,
+            restore=restore,
+            attempts_of=_attempts_of,
+            write_beside=self._beside_follow_ups,
+        )
+
+    async def _beside_follow_ups(
+        self, connection: Connection, steps: Sequence[Step[F, Attempt]]
     ) -> None:
+        await self._beside(connection, steps)
+        for step in sorted(steps, key=lambda step: step.subject.payment_id):
+            for said in step.beside:
+                if isinstance(said, follow_up.Squared):
+                    await _square(connection, step.subject, is_taken=said.is_taken)
+
+    async def _beside(self, connection: Connection, steps: Sequence[Step[Any, Attempt]]) -> None:
         """A success that came late is refunded: that refund is born with the word of it."""
         await _beside(connection, steps)
         born = [said for step in steps for said in step.beside if isinstance(said, Step)]
@@ -199,7 +219,7 @@ async def _beside(connection: Connection, steps: Sequence[Step[Any, Attempt]]) -
         return
     now = steps[-1].subject.updated_at
     opened = [
-        {**asdict(each), "case_id": f"case_{each.subject_id}_{subject.version}"}
+        {**asdict(each), "case_id": each.case_id(subject.version)}
         for subject, each in said
         if isinstance(each, OpenCase)
     ]
@@ -210,55 +230,18 @@ async def _beside(connection: Connection, steps: Sequence[Step[Any, Attempt]]) -
         await connection.execute(_SQL["close_cases"], closed, now)
 
 
-async def _beside_follow_ups(connection: Connection, steps: Sequence[Step[F, Attempt]]) -> None:
-    await _beside(connection, steps)
-    for order in sorted((step.subject for step in steps), key=lambda order: order.payment_id):
-        if isinstance(order, Refund):
-            await _square_refund(connection, order)
-        elif isinstance(order, Capture):
-            await _square_capture(connection, order)
-
-
-async def _square_refund(connection: Connection, order: Refund) -> None:
-    """A refund that failed frees what it had reserved of its payment."""
-    if order.origin is not RefundOrigin.MERCHANT:
-        return
+async def _square(connection: Connection, order: Capture | Refund, *, is_taken: bool) -> None:
+    """What an order's end means for its payment."""
     terms = (order.payment_id, order.amount_minor, order.updated_at)
-    if order.reason == follow_up.LATE_SUCCESS:
-        # As far as the payment still bears it; whether it does, the person will see.
-        await connection.fetch(_SQL["reserve_refund"], *terms)
-    elif order.state is FollowUpState.FAILED:
-        await connection.execute(_SQL["give_back_refund"], *terms)
-
-
-async def _square_capture(connection: Connection, order: Capture) -> None:
-    """A capture's end is its payment's business: what was in flight is taken, or free again."""
-    terms = (order.payment_id, order.amount_minor, order.updated_at)
-    if order.reason == follow_up.LATE_SUCCESS:
-        await connection.execute(_SQL["reserve_capture_late"], *terms)
-    elif order.state is FollowUpState.FAILED:
-        await connection.execute(_SQL["give_back_capture"], *terms)
-    elif order.state is FollowUpState.SUCCEEDED:
+    if not is_taken:
+        await connection.execute(_SQL[f"give_back_{order.kind}"], *terms)
+    elif isinstance(order, Capture):
         await connection.execute(_SQL["settle_capture"], *terms, order.is_final)
 
 
 async def _attempts_of(connection: Connection, subject_id: str) -> tuple[Attempt, ...]:
     found = await connection.fetch(_SQL["get_attempts"], [subject_id])
     return tuple(_attempt(row) for row in found)
-
-
-def _follow_up_spec(flow: str, restore: Any) -> TableSpec[Any, Attempt]:
-    return TableSpec(
-        flow=flow,
-        identity=("merchant_id", "request_id"),
-        changing=_FOLLOW_UP_CHANGING,
-        states=_values(FollowUpState),
-        ended=_values(follow_up.ENDED),
-        flow_version=follow_up.FLOW_VERSION,
-        restore=restore,
-        attempts_of=_attempts_of,
-        write_beside=_beside_follow_ups,
-    )
 
 
 def _values(states: Any) -> Collection[str]:

@@ -29,10 +29,6 @@ UPDATE payment SET capturing_minor = capturing_minor + $2, version = version + 1
 WHERE payment_id = $1 AND state = 'AUTHORIZED' AND NOT is_captured AND captured_minor + capturing_minor + $2 <= amount_minor
 RETURNING *
 
--- name: reserve_capture_late
-UPDATE payment SET capturing_minor = capturing_minor + $2, version = version + 1, updated_at = $3
-WHERE payment_id = $1 AND captured_minor + capturing_minor + $2 <= amount_minor
-
 -- name: give_back_capture
 UPDATE payment SET capturing_minor = capturing_minor - $2, version = version + 1, updated_at = $3
 WHERE payment_id = $1
@@ -92,12 +88,13 @@ ORDER BY payout_id DESC LIMIT $3
 INSERT INTO manual_case (case_id, subject_id, merchant_id, reason, opened_at, resolution)
 SELECT case_id, subject_id, merchant_id, reason, $2, ''
 FROM jsonb_to_recordset($1::jsonb) AS opened (case_id text, subject_id text, merchant_id text, reason text)
-ON CONFLICT (subject_id) WHERE closed_at IS NULL DO NOTHING
+ON CONFLICT (subject_id, reason) WHERE closed_at IS NULL DO NOTHING
 
 -- name: close_cases
 UPDATE manual_case SET closed_at = $2, resolution = closed.resolution
-FROM jsonb_to_recordset($1::jsonb) AS closed (subject_id text, resolution text)
+FROM jsonb_to_recordset($1::jsonb) AS closed (subject_id text, resolution text, reason text)
 WHERE manual_case.subject_id = closed.subject_id AND manual_case.closed_at IS NULL
+    AND closed.reason IN ('', manual_case.reason)
 
 -- name: callback_backlog
 SELECT result AS state, count(*) AS count, min(received_at) AS oldest_at FROM callback_inbox

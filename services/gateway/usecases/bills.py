@@ -6,6 +6,8 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from libs.clock import Clock
+from libs.db.errors import is_connection_lost
+from libs.log import get_logger
 from services.gateway.domain.channel import Outcome, OutcomeKind
 from services.gateway.domain.errors import ChannelNotFound
 from services.gateway.domain.saga import Answered, Attempt, AttemptState
@@ -13,7 +15,6 @@ from services.gateway.store.registry import Registry
 from services.gateway.store.sagas import SagaStore
 from services.gateway.usecases.callbacks import Teller
 
-CHANNELS_MAX = 1000
 # Codes of attempts that a bill has settled, for people.
 IN_BILL = "IN_BILL"
 ABSENT_FROM_BILL = "ABSENT_FROM_BILL"
@@ -22,9 +23,11 @@ ABSENT_FROM_BILL = "ABSENT_FROM_BILL"
 _BILLS_OF_AN_ORDER = 3
 # Refunds and payouts may take a channel days, so that no bill's silence says anything of them.
 _SETTLED_BY_ABSENCE = frozenset({"PAYMENT", "CAPTURE"})
-_DEFINITE = frozenset(
-    {AttemptState.SUCCEEDED, AttemptState.RETURNED, AttemptState.DECLINED, AttemptState.CLOSED}
-)
+# What a line of a return, and any other line, says nothing new of.
+_RETURNED = frozenset({AttemptState.RETURNED})
+_SUCCEEDED = frozenset({AttemptState.SUCCEEDED, AttemptState.RETURNED})
+
+_log = get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,8 @@ class Settled:
     settled_count: int = 0
     absent_count: int = 0
     unknown_count: int = 0
+    failed_count: int = 0
+    """Orders that could not be told; the bill counts as untold until it comes again without any."""
 
 
 class Bills:
@@ -70,19 +75,23 @@ class Bills:
     ) -> Settled:
         """Idempotent. Raises ChannelNotFound."""
         zone = await self._zone(channel_id)
-        settled_count = unknown_count = absent_count = 0
+        settled_count = unknown_count = failed_count = absent_count = 0
         for line in lines:
             attempt = await self._store.find_attempt(channel_id, line.out_ref)
             if attempt is None:
                 unknown_count += 1
-                continue
-            settled_count += attempt.state not in _DEFINITE or line.is_return
-            await self._tell(attempt, _outcome(line))
-        if is_complete:
+            elif not await self._is_told(attempt, _outcome(line)):
+                failed_count += 1
+            else:
+                settled_count += attempt.state not in (_RETURNED if line.is_return else _SUCCEEDED)
+        if is_complete and not failed_count:
             await self._store.tell_bill(channel_id, day, self._clock.now())
             absent_count = await self._settle_absent(channel_id, day, zone)
         return Settled(
-            settled_count=settled_count, absent_count=absent_count, unknown_count=unknown_count
+            settled_count=settled_count,
+            absent_count=absent_count,
+            unknown_count=unknown_count,
+            failed_count=failed_count,
         )
 
     async def _settle_absent(self, channel_id: str, day: date, zone: ZoneInfo) -> int:
@@ -96,8 +105,7 @@ class Bills:
                 for attempt in await self._store.unknown_attempts(channel_id, start, end):
                     if attempt.operation in _SETTLED_BY_ABSENCE:
                         absent = Outcome(kind=OutcomeKind.CLOSED, code=ABSENT_FROM_BILL)
-                        await self._tell(attempt, absent)
-                        count += 1
+                        count += await self._is_told(attempt, absent)
         return count
 
     async def _all_told(self, channel_id: str, ordered_on: date) -> bool:
@@ -106,15 +114,23 @@ class Bills:
                 return False
         return True
 
-    async def _tell(self, attempt: Attempt, outcome: Outcome) -> None:
+    async def _is_told(self, attempt: Attempt, outcome: Outcome) -> bool:
+        """Whether its flow has taken it in; one that breaks over it must not hold up all the others."""
         signal = Answered(outcome=outcome, attempt_number=attempt.number, attempt=attempt)
-        await self._tellers[attempt.operation.lower()](attempt.subject_id, signal)
+        try:
+            await self._tellers[attempt.operation.lower()](attempt.subject_id, signal)
+        except Exception as error:
+            if is_connection_lost(error):
+                raise
+            _log.exception("bill not told", out_ref=attempt.out_ref, subject_id=attempt.subject_id)
+            return False
+        return True
 
     async def _zone(self, channel_id: str) -> ZoneInfo:
-        for stored in await self._registry.list_channels("", CHANNELS_MAX):
-            if stored.account.channel_id == channel_id:
-                return ZoneInfo(stored.account.zone)
-        raise ChannelNotFound(field="channel_id", channel_id=channel_id)
+        stored = await self._registry.get_channel(channel_id)
+        if stored is None:
+            raise ChannelNotFound(field="channel_id", channel_id=channel_id)
+        return ZoneInfo(stored.account.zone)
 
 
 def _outcome(line: BillLine) -> Outcome:

@@ -7,7 +7,7 @@ from libs.audit import NewRecord
 from libs.clock import Clock
 from libs.ids import IdSource
 from libs.paging import Page, PageRequest
-from services.gateway.domain import forcing, stuck
+from services.gateway.domain import forcing, saga, stuck
 from services.gateway.domain.errors import (
     ForceAlreadyDecided,
     ForceNotFound,
@@ -59,6 +59,8 @@ class Forcing:
         """Changes nothing yet. Idempotent by request_id. Raises SubjectNotFound, ForceRefused, RequestIdReused."""
         facts = await self._facts(subject_id)
         forcing.check_target(facts.flow, to_state)
+        if to_state == saga.RESOLVED and await self._store.find_force(request_id) is None:
+            await self._check_case(subject_id)
         force = Force(
             force_id=self._ids.new("for"),
             request_id=request_id,
@@ -146,6 +148,11 @@ class Forcing:
             return settled
         # Somebody else has seen it through meanwhile.
         return await self._get(force.force_id)
+
+    async def _check_case(self, subject_id: str) -> None:
+        cases = await self._store.cases_of(subject_id)
+        if all(case.closed_at for case in cases):
+            raise ForceRefused("no case of it is open", field="to_state", to_state=saga.RESOLVED)
 
     async def _get(self, force_id: str) -> Force:
         force = await self._store.get_force(force_id)

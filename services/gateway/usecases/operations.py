@@ -34,7 +34,7 @@ from services.gateway.usecases.ports import Channels, Ledger, Sealer
 
 # A revoked key may still pass for this long; every call would cost a query otherwise.
 KEY_CACHE_S = 5.0
-CHANNELS_MAX = 1000
+CHANNELS_PAGE = 100
 # A bill may be downloaded as often as one likes; a lost answer is simply asked for again.
 BILL_ATTEMPTS_MAX = 3
 BILL_RETRY_S = 5.0
@@ -209,10 +209,21 @@ class ChannelAccounts:
 
     async def provider(self, channel_id: str) -> str:
         """Names the format of the channel's bills. Raises ChannelNotFound."""
-        for stored in await self._registry.list_channels("", CHANNELS_MAX):
-            if stored.account.channel_id == channel_id:
-                return stored.account.provider
-        raise ChannelNotFound(field="channel_id", channel_id=channel_id)
+        stored = await self._registry.get_channel(channel_id)
+        if stored is None:
+            raise ChannelNotFound(field="channel_id", channel_id=channel_id)
+        return stored.account.provider
+
+    async def open_ledger_accounts(self) -> None:
+        """Those that this release books to, of every channel in store: an earlier one may not have opened them all. Idempotent.
+
+        Raises FiscError.
+        """
+        after = ""
+        while page := await self._registry.list_channels(after, CHANNELS_PAGE):
+            for stored in page:
+                await self._ledger.open_accounts(_channel_accounts(stored.account))
+            after = page[-1].account.channel_id
 
     async def fetch_bill(self, channel_id: str, business_date: date) -> BillFile:
         """Raises ChannelNotFound and the connector's own errors."""
@@ -249,34 +260,29 @@ def _merchant_accounts(merchant_id: str, merchant: Merchant) -> list[LedgerAccou
 
 
 def _channel_accounts(account: ChannelAccount) -> list[LedgerAccount]:
-    receivables = [
+    channel_id = account.channel_id
+    return [
         LedgerAccount(
-            account_id=merchants.receivable_account(account.channel_id, currency),
-            owner_id=account.channel_id,
-            role="CHANNEL_RECEIVABLE",
+            account_id=account_id,
+            owner_id=owner_id,
+            role=role,
             currency=currency,
-            display_name=f"{account.channel_id} receivable {currency}",
+            display_name=f"{label} {currency}",
         )
         for currency in account.currencies
-    ]
-    transits = [
-        LedgerAccount(
-            account_id=merchants.payout_transit_account(currency),
-            owner_id="",
-            role="IN_TRANSIT",
-            currency=currency,
-            display_name=f"payouts in transit {currency}",
+        for account_id, owner_id, role, label in (
+            (
+                merchants.receivable_account(channel_id, currency),
+                channel_id,
+                "CHANNEL_RECEIVABLE",
+                f"{channel_id} receivable",
+            ),
+            (merchants.payout_transit_account(currency), "", "IN_TRANSIT", "payouts in transit"),
+            (
+                merchants.late_success_account(currency),
+                "",
+                "SUSPENSE",
+                "late successes to be given back",
+            ),
         )
-        for currency in account.currencies
     ]
-    late = [
-        LedgerAccount(
-            account_id=merchants.late_success_account(currency),
-            owner_id="",
-            role="SUSPENSE",
-            currency=currency,
-            display_name=f"late successes to be given back {currency}",
-        )
-        for currency in account.currencies
-    ]
-    return receivables + transits + late

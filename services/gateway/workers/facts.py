@@ -8,21 +8,26 @@ from zoneinfo import ZoneInfo
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from fisc.account.v1 import account_pb2
-from fisc.common.v1 import method_pb2
+from fisc.common.v1 import method_pb2, money_pb2
 from fisc.gateway.v1 import events_pb2, payment_pb2
 from fisc.risk.v1 import risk_pb2
 from fisc.router.v1 import router_pb2
 from libs.events.log import StoredEvent
 from libs.rpc.convert import from_timestamp, to_timestamp
 from services.gateway.domain import merchant
-from services.gateway.domain.saga import PAYER_REASONS
+from services.gateway.domain.saga import FORCED, PAYER_REASONS
 
 BOOKING_ZONE = ZoneInfo("Asia/Shanghai")
 # An attempt's word is definite in these; only then does it say something about its channel.
 _DEFINITE = frozenset({"SUCCEEDED", "DECLINED", "CLOSED"})
 # Declines that are our own doing say nothing about the channel. An open breaker does: it is how a sick channel declines.
 _OURS = frozenset(
-    {"CHANNEL_BULKHEAD_FULL", "CHANNEL_OPERATION_UNSUPPORTED", "CHANNEL_ACCOUNT_NOT_FOUND"}
+    {
+        "CHANNEL_BULKHEAD_FULL",
+        "CHANNEL_OPERATION_UNSUPPORTED",
+        "CHANNEL_ACCOUNT_NOT_FOUND",
+        FORCED,
+    }
 )
 
 
@@ -75,20 +80,63 @@ def collect_capture(capture: payment_pb2.Capture) -> account_pb2.Transfer:
     )
 
 
-def collect_late(event: StoredEvent) -> account_pb2.Transfer:
-    """The channel has taken money it should not have: it is the payer's again as soon as its refund is through."""
-    message = payment_event(event)
-    payment, attempt = message.payment, message.attempts[-1]
-    currency = payment.amount.currency
+def took_late(event: StoredEvent) -> account_pb2.Transfer:
+    """A channel has taken money for what had ended otherwise: it is the payer's again as soon as its refund is through."""
+    attempt, amount = _late_move(event)
     return account_pb2.Transfer(
         transfer_id=f"{attempt.attempt_id}:late",
-        debit_account_id=merchant.receivable_account(attempt.channel_id, currency),
-        credit_account_id=merchant.late_success_account(currency),
-        amount=payment.amount,
-        reference=payment.payment_id,
-        description=f"late success of {payment.payment_id}",
+        debit_account_id=merchant.receivable_account(attempt.channel_id, amount.currency),
+        credit_account_id=merchant.late_success_account(amount.currency),
+        amount=amount,
+        reference=event.subject_id,
+        description=f"late success of {event.subject_id}",
         effective_date=_day(to_timestamp(event.occurred_at)),
     )
+
+
+def gave_late(event: StoredEvent) -> account_pb2.Transfer:
+    """A channel has given money away for what had ended otherwise: somebody owes it to us until people have squared it."""
+    attempt, amount = _late_move(event)
+    return account_pb2.Transfer(
+        transfer_id=f"{attempt.attempt_id}:late",
+        debit_account_id=merchant.late_success_account(amount.currency),
+        credit_account_id=merchant.receivable_account(attempt.channel_id, amount.currency),
+        amount=amount,
+        reference=event.subject_id,
+        description=f"late success of {event.subject_id}",
+        effective_date=_day(to_timestamp(event.occurred_at)),
+    )
+
+
+def came_back_late(event: StoredEvent) -> account_pb2.Transfer:
+    """What left late has been sent back by the payee's bank: nobody owes it any more."""
+    attempt, amount = _late_move(event)
+    return account_pb2.Transfer(
+        transfer_id=f"{attempt.attempt_id}:late-return",
+        debit_account_id=merchant.receivable_account(attempt.channel_id, amount.currency),
+        credit_account_id=merchant.late_success_account(amount.currency),
+        amount=amount,
+        reference=event.subject_id,
+        description=f"return of the late success of {event.subject_id}",
+        effective_date=_day(to_timestamp(event.occurred_at)),
+    )
+
+
+def _late_move(event: StoredEvent) -> tuple[events_pb2.AttemptRecord, money_pb2.Money]:
+    """The attempt that moved money late, and how much."""
+    match event.type.partition(".")[0]:
+        case "payment":
+            of_payment = payment_event(event)
+            return of_payment.attempts[-1], of_payment.payment.amount
+        case "capture":
+            of_capture = capture_event(event)
+            return of_capture.attempt, of_capture.capture.amount
+        case "refund":
+            of_refund = refund_event(event)
+            return of_refund.attempt, of_refund.refund.amount
+        case _:
+            of_payout = payout_event(event)
+            return of_payout.attempts[-1], of_payout.payout.amount
 
 
 def come_back(payout: payment_pb2.Payout) -> account_pb2.Transfer:
@@ -152,14 +200,18 @@ def postings(events: Iterable[StoredEvent]) -> Postings:
     found = Postings()
     for event in events:
         match event.type.partition("."):
+            case ("payment" | "capture", _, "late_success"):
+                found.transfers.append(took_late(event))
+            case ("refund" | "payout", _, "late_success"):
+                found.transfers.append(gave_late(event))
+            case ("payout", _, "late_return"):
+                found.transfers.append(came_back_late(event))
             case ("payout", _, ending):
                 _payout_postings(found, payout_event(event).payout, ending)
             case ("payment", _, "succeeded"):
                 payment = payment_event(event).payment
                 if takes_money(payment):
                     found.transfers.append(collect(payment))
-            case ("payment", _, "late_success"):
-                found.transfers.append(collect_late(event))
             case ("capture", _, "succeeded"):
                 found.transfers.append(collect_capture(capture_event(event).capture))
             case ("refund", _, "succeeded"):

@@ -14,6 +14,7 @@ from fisc.risk.v1 import risk_pb2, risk_pb2_grpc
 from fisc.router.v1 import router_pb2, router_pb2_grpc
 from libs import crashpoints
 from libs.errors import FiscError
+from libs.events import kinds
 from libs.events.log import StoredEvent
 from libs.log import get_logger
 from libs.rpc.client import call
@@ -27,6 +28,7 @@ IDLE_MAX_S = 0.5
 PUSH_TIMEOUT_S = 10.0
 BACK_OFF_S = 0.5
 BACK_OFF_MAX_S = 10.0
+TOO_NEW_WAIT_S = 2.0
 
 _log = get_logger()
 pushed = prometheus_client.Counter("events_pushed_total", "Events pushed downward.", ["consumer"])
@@ -58,8 +60,17 @@ class Pusher:
                 continue
             age_s = (datetime.now(UTC) - events[0].occurred_at).total_seconds()
             push_lag.labels(self._consumer).set(max(0.0, age_s))
+            known = kinds.known_part(events)
+            if not known:
+                # The later release's replica pushes it; what follows may be ours again.
+                _log.warning(
+                    "push left to a later release", consumer=self._consumer, type=events[0].type
+                )
+                await asyncio.sleep(TOO_NEW_WAIT_S)
+                cursor = await self._outbox.get_cursor(self._consumer)
+                continue
             try:
-                await self._push(events)
+                await self._push(known)
             except FiscError as error:
                 # A refused posting is nobody's outage: it stays until a person has looked.
                 tell = _log.error if isinstance(error, PostingRefused) else _log.warning
@@ -72,9 +83,9 @@ class Pusher:
                 await asyncio.sleep(back_off_s)
                 back_off_s = min(back_off_s * 2, BACK_OFF_MAX_S)
                 continue
-            cursor = await self._outbox.move_cursor(self._consumer, cursor, events[-1].cursor)
+            cursor = await self._outbox.move_cursor(self._consumer, cursor, known[-1].cursor)
             idle_s, back_off_s = IDLE_S, BACK_OFF_S
-            pushed.labels(self._consumer).inc(len(events))
+            pushed.labels(self._consumer).inc(len(known))
 
 
 def to_account(stub: "account_pb2_grpc.AccountServiceAsyncStub") -> Push:

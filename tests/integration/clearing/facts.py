@@ -136,6 +136,27 @@ class Facts(Caller):
         )
         await self.tell("payment.late_success", "mer_1", payment_id, payload)
 
+    async def moved_late(self, kind: str, subject_id: str, amount_minor: int) -> None:
+        """The gateway tells of money that a channel moved for a capture, refund or payout that had ended otherwise, or that came back."""
+        terms: dict[str, Any] = {
+            "merchant_id": "mer_1",
+            "amount": cny(amount_minor),
+            "channel_id": "sim-a",
+        }
+        attempt = _attempt(subject_id, "sim-a", "SUCCEEDED")
+        payload: Any
+        match kind.partition(".")[0]:
+            case "capture":
+                capture = payment_pb2.Capture(capture_id=subject_id, payment_id="pay_1", **terms)
+                payload = gateway_events.CaptureEvent(capture=capture, attempt=attempt)
+            case "refund":
+                refund = payment_pb2.Refund(refund_id=subject_id, payment_id="pay_1", **terms)
+                payload = gateway_events.RefundEvent(refund=refund, attempt=attempt)
+            case _:
+                payout = payment_pb2.Payout(payout_id=subject_id, **terms)
+                payload = gateway_events.PayoutEvent(payout=payout, attempts=[attempt])
+        await self.tell(kind, "mer_1", subject_id, payload)
+
     async def sent_back(
         self, payout_id: str, amount_minor: int, *, channel_id: str = "sim-a"
     ) -> None:

@@ -73,6 +73,8 @@ class FakeOperations(operations_pb2_grpc.OperationsServiceServicer):
         self.asked: list[str] = []
         self.told: list[operations_pb2.SettleByBillRequest] = []
         self.is_away = False
+        self.broken: set[str] = set()
+        """References whose orders break over what they are told."""
         self.on_told: Callable[[str], Awaitable[bool]] = _settles_nothing
         """What a line's reference does; whether it settled an order."""
 
@@ -104,9 +106,12 @@ class FakeOperations(operations_pb2_grpc.OperationsServiceServicer):
         if self.is_away:
             raise RemoteError("away", kind=ErrorKind.UNAVAILABLE, reason="UNAVAILABLE")
         self.told.append(request)
-        settled = [await self.on_told(line.out_ref) for line in request.lines]
+        good = [line.out_ref for line in request.lines if line.out_ref not in self.broken]
+        settled = [await self.on_told(out_ref) for out_ref in good]
         return operations_pb2.SettleByBillResponse(
-            settled_count=settled.count(True), unknown_count=settled.count(False)
+            settled_count=settled.count(True),
+            unknown_count=settled.count(False),
+            failed_count=len(request.lines) - len(good),
         )
 
 

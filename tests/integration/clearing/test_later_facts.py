@@ -90,6 +90,52 @@ async def test_a_late_success_and_what_gives_it_back_are_matched_and_settle_noth
     await assert_vouchers_balance(house)
 
 
+async def test_what_moved_late_either_way_is_matched_and_settles_nothing(house: House) -> None:
+    await house.moved_late("capture.late_success", "cap_1", 400)
+    await house.moved_late("refund.late_success", "ref_1", 300)
+    await house.moved_late("payout.late_success", "pout_1", 200)
+    await house.moved_late("payout.late_return", "pout_1", 200)
+    house.operations.empty.add(f"sim-b/{DAY}")
+    house.bill(
+        "sim-a",
+        simpay(
+            ("PAY", "o-cap_1", 400, 0),
+            ("REFUND", "o-ref_1", 300, 0),
+            ("PAYOUT", "o-pout_1", 200, 0),
+            ("PAYOUT_RETURN", "o-pout_1", 200, 0),
+        ),
+    )
+
+    report = await house.close()
+
+    items = await house.items()
+    kinds = {key: item.kind for key, item in items.items()}
+    assert kinds == {
+        "att-cap_1": pb.ITEM_KIND_PAYMENT,
+        "att-ref_1": pb.ITEM_KIND_REFUND,
+        "att-pout_1": pb.ITEM_KIND_PAYOUT,
+        "att-pout_1:return": pb.ITEM_KIND_PAYOUT_RETURN,
+    }
+    assert not any(item.settles or item.merchant_fee_minor for item in items.values())
+    assert not await house.batches()
+    assert (report.matched_count, report.differences_count) == (4, 0)
+    owed = {
+        voucher.source.split(":")[0]: sum(
+            line.credit_minor - line.debit_minor
+            for line in voucher.lines
+            if line.subject_code == "2241.late-success"
+        )
+        for voucher in await house.vouchers()
+    }
+    assert {source: minor for source, minor in owed.items() if minor} == {
+        "late-success": 400,
+        "late-refund": -300,
+        "late-payout": -200,
+        "late-payout-return": 200,
+    }
+    await assert_vouchers_balance(house)
+
+
 async def test_a_payout_and_its_return_have_one_reference_and_are_two_items(house: House) -> None:
     await house.plan("mer_1", rate_ppm=0, payout_fixed_minor=80)
     await house.paid_out("pout_1", 600)
@@ -212,6 +258,35 @@ async def test_a_bill_that_the_gateway_was_away_for_is_told_at_a_later_close(hou
     assert days == [NEXT_DAY]  # what is closed again is told again, what was told before is not
 
 
+async def test_a_bill_with_a_line_that_could_not_be_told_is_told_again_at_a_later_close(
+    house: House,
+) -> None:
+    for day in (DAY, NEXT_DAY):
+        house.operations.empty.add(f"sim-b/{day}")
+    house.bill("sim-a", simpay(("PAY", "o-broken", 50, 0), ("PAY", "o-good", 60, 0)))
+    house.bill("sim-a", simpay(), day=NEXT_DAY)
+    house.operations.broken = {"o-broken"}
+
+    report = await house.close()
+
+    assert report.closed
+    assert any("1 could not be told; next time" in line for line in house.progress)
+    house.operations.broken.clear()
+    house.operations.told.clear()
+    for _ in range(2):
+        await house.close(NEXT_DAY)
+    told = [
+        (each.business_date, [line.out_ref for line in each.lines], each.is_complete)
+        for each in house.operations.told
+        if each.channel_id == "sim-a"
+    ]
+    assert told == [
+        (DAY, ["o-broken", "o-good"], True),
+        (NEXT_DAY, [], True),
+        (NEXT_DAY, [], True),
+    ]
+
+
 async def test_a_bill_of_many_unknown_lines_is_told_in_parts_and_ended_once(
     house: House,
 ) -> None:
@@ -223,3 +298,14 @@ async def test_a_bill_of_many_unknown_lines_is_told_in_parts_and_ended_once(
     assert [(len(each.lines), each.is_complete) for each in told] == [(5_000, False), (1, True)]
     refs = [line.out_ref for each in told for line in each.lines]
     assert refs == [row[1] for row in rows]
+
+
+async def test_of_a_bill_in_parts_none_is_called_the_last_when_an_earlier_one_could_not_be_told(
+    house: House,
+) -> None:
+    house.operations.empty.add(f"sim-b/{DAY}")
+    house.bill("sim-a", simpay(*[("PAY", f"o-{number}", 1, 0) for number in range(5_001)]))
+    house.operations.broken = {"o-7"}
+    await house.close()
+    told = [each for each in house.operations.told if each.channel_id == "sim-a"]
+    assert [(len(each.lines), each.is_complete) for each in told] == [(5_000, False), (1, False)]

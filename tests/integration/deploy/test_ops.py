@@ -14,7 +14,8 @@ from deploy.local import environment, ops, secrets_file
 from deploy.local.clients import Platform
 from deploy.local.environment import LocalSettings
 from deploy.local.errors import LocalError
-from tests.integration.gateway.desk import Desk, open_desk
+from services.gateway.domain import forcing
+from tests.integration.gateway.desk import Desk, add_case, open_desk
 
 FreshDatabase = Callable[[str], Awaitable[str]]
 
@@ -95,6 +96,38 @@ async def test_a_stuck_payment_is_brought_to_its_end_by_two_people(
         "",
     )
     assert desk.flows["payment"].subjects[payment_id].state == "SUCCEEDED"
+
+
+async def test_a_case_of_what_has_ended_is_resolved_by_two_people(
+    desk: Desk, platform: Platform
+) -> None:
+    maker, checker = await desk.hire("maker"), await desk.hire("checker")
+    desk.flows["refund"].add("ref_1", state="FAILED")
+    await add_case(desk, 1, subject_id="ref_1")
+
+    proposed = await shown(
+        lambda out: ops.propose_force(
+            platform, out, maker, "ref_1", state="resolved", note="wired back on the 3rd"
+        )
+    )
+    [force] = await desk.store.list_forces("", "", 10)
+    decided = await shown(
+        lambda out: ops.decide_force(
+            platform, out, checker, force.force_id, is_approved=True, note=""
+        )
+    )
+
+    assert proposed.startswith(f"{force.force_id}: ref_1 to RESOLVED, proposed by maker\n")
+    assert decided == f"{force.force_id}: APPLIED by checker, ref_1 to RESOLVED\n"
+    assert desk.flows["refund"].resolved == ["ref_1"]
+
+
+async def test_the_help_names_every_state_that_can_be_proposed(settings: LocalSettings) -> None:
+    code, out, _ = await fisc(settings, "propose", "--help")
+
+    assert code == 0
+    for state in {each for ends in forcing.TARGETS.values() for each in ends}:
+        assert state in out
 
 
 async def test_without_a_key_of_ones_own_nothing_is_sent(settings: LocalSettings) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from deploy.local.environment import LocalSettings
@@ -24,3 +25,11 @@ async def house(settings: LocalSettings) -> AsyncIterator[House]:
     """The services, and a fresh merchant."""
     async with open_house(settings) as opened:
         yield opened
+
+
+@pytest.fixture
+async def gateway_database(house: House) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    """The running gateway's own."""
+    connection = await asyncpg.connect(house.gateway_database_url)
+    yield connection
+    await connection.close()

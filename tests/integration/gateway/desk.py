@@ -4,17 +4,19 @@ import contextlib
 import dataclasses
 import random
 import secrets
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
+import pytest
 
 from fisc.gateway.v1 import operations_pb2, operations_pb2_grpc
 from libs import audit
 from libs.audit import Record, Verdict
 from libs.clock import FrozenClock
 from libs.db.pool import Pool, open_pool
+from libs.errors import RemoteError
 from libs.ids import SortableIds
 from libs.rpc import client, server
 from libs.rpc.convert import to_timestamp
@@ -41,6 +43,7 @@ class MemoryFlow:
         self.flow = flow
         self.subjects: dict[str, SubjectFacts] = {}
         self.forces = 0
+        self.resolved: list[str] = []
         self.refuses = False
         self.crashes_after_force = False
 
@@ -72,6 +75,8 @@ class MemoryFlow:
             raise ForceRefused(state=facts.state)
         if (facts.state, facts.reason) != (from_state, from_reason):
             return None
+        if to_state == saga.RESOLVED:
+            return self._resolve(subject_id, facts)
         self.subjects[subject_id] = dataclasses.replace(
             facts, state=to_state, reason=saga.FORCED, version=facts.version + 1
         )
@@ -79,6 +84,14 @@ class MemoryFlow:
         if self.crashes_after_force:
             self.crashes_after_force = False
             raise ConnectionResetError("the process dies here")
+        return facts.version + 1
+
+    def _resolve(self, subject_id: str, facts: SubjectFacts) -> int:
+        """It keeps its state; the case of it is the flow's to close."""
+        if facts.state == "MANUAL":
+            raise ForceRefused(state=facts.state)
+        self.subjects[subject_id] = dataclasses.replace(facts, version=facts.version + 1)
+        self.resolved.append(subject_id)
         return facts.version + 1
 
 
@@ -202,6 +215,30 @@ class Desk:
     async def verdict(self) -> Verdict:
         async with self.pool.acquire() as connection:
             return await audit.check(connection)
+
+
+async def refusal(call: Awaitable[object]) -> str:
+    """The reason a call must be refused for."""
+    with pytest.raises(RemoteError) as caught:
+        await call
+    return str(caught.value.reason)
+
+
+async def two(desk: Desk) -> tuple[Metadata, Metadata]:
+    return await desk.hire("maker"), await desk.hire("checker")
+
+
+async def add_case(desk: Desk, number: int, *, closed: bool = False, subject_id: str = "") -> None:
+    at = NOW + timedelta(minutes=number)
+    await desk.pool.execute(
+        "INSERT INTO manual_case (case_id, subject_id, merchant_id, reason, opened_at, closed_at, resolution)"
+        " VALUES ($1, $2, 'mer_1', 'OUTCOME_UNKNOWN', $3, $4, $5)",
+        f"case_{number}",
+        subject_id or f"pay_{number}",
+        at,
+        at if closed else None,
+        "SUCCEEDED" if closed else "",
+    )
 
 
 def bearer(secret: str) -> Metadata:

@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from deploy.local.environment import LocalSettings
+from deploy.local.postgres import USER
 from deploy.local.suite import operator_token
 from fisc.account.v1 import account_pb2, account_pb2_grpc
 from fisc.common.v1 import method_pb2, money_pb2
@@ -38,6 +39,12 @@ class House:
     operator: tuple[tuple[str, str], ...]
     merchant_id: str = ""
     key: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def gateway_database_url(self) -> str:
+        password = (self.settings.data_dir / "postgres.password").read_text().strip()
+        port = self.settings.postgres_port
+        return f"postgresql://{USER}:{password}@127.0.0.1:{port}/fisc_gateway"
 
     async def new_merchant(self, currencies: tuple[str, ...] = ("CNY",), **policy: Any) -> None:
         """Registers a merchant and takes its key."""

@@ -1,8 +1,5 @@
 """People at a running gateway: what two of them decide is booked, told and recorded."""
 
-import secrets
-from typing import Any
-
 import grpc
 import pytest
 
@@ -11,25 +8,10 @@ from fisc.gateway.v1 import operations_pb2 as pb
 from fisc.gateway.v1 import payment_pb2
 from libs.testing import eventually
 from tests.integration.gateway.house import TIMEOUT_S, House, reason_of
+from tests.integration.gateway.people import call, force, hire
 
 P = payment_pb2.Payment
 QR = method_pb2.PAYMENT_METHOD_ALIPAY_QR
-Metadata = tuple[tuple[str, str], ...]
-
-
-async def hire(house: House) -> tuple[str, Metadata]:
-    """A new person: their id, and what they send."""
-    operator_id = f"p{secrets.token_hex(6)}"
-    made = await house.operations.CreateOperator(
-        pb.CreateOperatorRequest(request_id=operator_id, operator_id=operator_id),
-        timeout=TIMEOUT_S,
-        metadata=house.operator,
-    )
-    return operator_id, (("authorization", f"Bearer {made.operator_key}"),)
-
-
-async def call(method: Any, request: Any, who: Metadata) -> Any:
-    return await method(request, timeout=TIMEOUT_S, metadata=who)
 
 
 async def waiting(house: House) -> payment_pb2.Payment:
@@ -44,28 +26,9 @@ async def test_a_payment_forced_by_two_people_is_booked_and_its_history_names_th
     house: House,
 ) -> None:
     payment = await waiting(house)
-    (maker_id, maker), (checker_id, checker) = await hire(house), await hire(house)
 
-    async def forced() -> bool:
-        # A query between the proposal and the decision moves the payment: then it is proposed anew.
-        proposed = await call(
-            house.operations.ProposeForce,
-            pb.ProposeForceRequest(
-                request_id=secrets.token_hex(8),
-                subject_id=payment.payment_id,
-                to_state="SUCCEEDED",
-                note="line 12 of the bill",
-            ),
-            maker,
-        )
-        decided = await call(
-            house.operations.DecideForce,
-            pb.DecideForceRequest(force_id=proposed.force.force_id, is_approved=True),
-            checker,
-        )
-        return bool(decided.force.state == pb.Force.STATE_APPLIED)
+    maker_id, checker_id = await force(house, payment.payment_id, "SUCCEEDED")
 
-    await eventually(forced)
     assert (await house.get(payment.payment_id)).state == P.STATE_SUCCEEDED
 
     async def booked() -> bool:

@@ -1,23 +1,19 @@
 """Words that come late: a success after the end, and what a bill says when the channel itself is silent."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import asyncpg
-import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from deploy.local.postgres import USER
-from fisc.common.v1 import method_pb2, money_pb2
-from fisc.gateway.v1 import operations_pb2, payment_pb2
+from fisc.common.v1 import method_pb2
+from fisc.gateway.v1 import payment_pb2
 from libs.testing import eventually
 from tests.integration.gateway.house import TIMEOUT_S, House
+from tests.integration.gateway.people import bill_line, cases, refunds, tell_bill
 
 QR = method_pb2.PAYMENT_METHOD_ALIPAY_QR
 P = payment_pb2.Payment
 R = payment_pb2.Refund
-ZONE = ZoneInfo("Asia/Shanghai")
 
 
 async def cancel(house: House, payment_id: str) -> payment_pb2.Payment:
@@ -27,22 +23,6 @@ async def cancel(house: House, payment_id: str) -> payment_pb2.Payment:
         metadata=house.key,
     )
     return await house.ended(payment_id)
-
-
-async def refunds(house: House, payment_id: str) -> list[payment_pb2.Refund]:
-    answer = await house.payments.ListRefunds(
-        payment_pb2.ListRefundsRequest(payment_id=payment_id),
-        timeout=TIMEOUT_S,
-        metadata=house.key,
-    )
-    return list(answer.refunds)
-
-
-async def cases(house: House, subject_id: str) -> list[operations_pb2.Case]:
-    answer = await house.operations.ListCases(
-        operations_pb2.ListCasesRequest(page_size=1000), timeout=TIMEOUT_S, metadata=house.operator
-    )
-    return [case for case in answer.cases if case.subject_id == subject_id]
 
 
 async def test_what_a_channel_takes_after_the_end_is_given_back_by_itself(house: House) -> None:
@@ -76,16 +56,6 @@ async def test_what_a_channel_takes_after_the_end_is_given_back_by_itself(house:
     assert (await house.balance(f"merchant/{house.merchant_id}/pending/CNY")).posted_minor == 0
 
 
-@pytest.fixture
-async def gateway_database(house: House) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
-    password = (house.settings.data_dir / "postgres.password").read_text().strip()
-    connection = await asyncpg.connect(
-        f"postgresql://{USER}:{password}@127.0.0.1:{house.settings.postgres_port}/fisc_gateway"
-    )
-    yield connection
-    await connection.close()
-
-
 async def unknown_to_the_end(
     house: House, channel: str, database: "asyncpg.Connection[asyncpg.Record]"
 ) -> str:
@@ -108,22 +78,6 @@ async def unknown_to_the_end(
     return payment.payment_id
 
 
-async def tell_bill(
-    house: House, channel: str, days_ago: int, *lines: operations_pb2.BillLine
-) -> operations_pb2.SettleByBillResponse:
-    day = (datetime.now(ZONE) - timedelta(days=days_ago)).date()
-    return await house.operations.SettleByBill(
-        operations_pb2.SettleByBillRequest(
-            channel_id=channel,
-            business_date=day.isoformat(),
-            lines=lines,
-            is_complete=True,
-        ),
-        timeout=TIMEOUT_S,
-        metadata=house.operator,
-    )
-
-
 async def test_a_line_of_the_bill_ends_what_stood_before_a_person(
     house: House, gateway_database: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
@@ -134,15 +88,7 @@ async def test_a_line_of_the_bill_ends_what_stood_before_a_person(
     )
     paid_at = Timestamp()
     paid_at.FromDatetime(datetime.now(UTC) - timedelta(days=3))
-    line = operations_pb2.BillLine(
-        out_ref=out_ref,
-        amount=money_pb2.Money(currency="CNY", amount_minor=1999),
-        provider_ref="p1",
-        paid_at=paid_at,
-    )
-    stranger = operations_pb2.BillLine(
-        out_ref="nobodys", amount=money_pb2.Money(currency="CNY", amount_minor=1)
-    )
+    line, stranger = bill_line(out_ref, 1999, paid_at=paid_at), bill_line("nobodys", 1)
 
     told = await tell_bill(house, channel, 3, line, stranger)
     again = await tell_bill(house, channel, 3, line, stranger)
@@ -177,3 +123,42 @@ async def test_what_three_bills_do_not_name_was_never_taken(
     assert (ended.state, ended.reason) == (P.STATE_CANCELED, "EXPIRED")
     [case] = await cases(house, payment_id)
     assert case.resolution == "CANCELED"
+
+
+async def test_an_order_that_breaks_over_its_line_is_counted_and_holds_up_no_other(
+    house: House, gateway_database: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    channel = await house.new_channel(method_pb2.PAYMENT_METHOD_CARD)
+    broken, good, absent = [
+        await unknown_to_the_end(house, channel, gateway_database) for _ in range(3)
+    ]
+    found = await gateway_database.fetch(
+        "SELECT subject_id, out_ref FROM attempt WHERE channel_id = $1", channel
+    )
+    refs = {row["subject_id"]: row["out_ref"] for row in found}
+    lines = [bill_line(refs[each], 1999) for each in (broken, good)]
+    await tell_bill(house, channel, 1)
+    await tell_bill(house, channel, 2)
+    await gateway_database.execute(
+        f"""
+        CREATE FUNCTION break_it() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'a bug' USING ERRCODE = 'data_exception'; END $$;
+        CREATE TRIGGER break_it BEFORE UPDATE OF state ON payment FOR EACH ROW
+        WHEN (NEW.payment_id = '{broken}') EXECUTE FUNCTION break_it();
+        """
+    )
+    try:
+        told = await tell_bill(house, channel, 3, *lines)
+    finally:
+        await gateway_database.execute("DROP FUNCTION break_it CASCADE")
+
+    assert (told.failed_count, told.settled_count, told.absent_count) == (1, 1, 0)
+    assert (await house.get(good)).state == P.STATE_SUCCEEDED
+    # Nothing ends by its absence from a bill that has not said all it has to say.
+    assert (await house.get(absent)).state == P.STATE_MANUAL
+
+    again = await tell_bill(house, channel, 3, *lines)
+
+    assert (again.failed_count, again.settled_count, again.absent_count) == (0, 1, 1)
+    states = [(await house.get(each)).state for each in (broken, good, absent)]
+    assert states == [P.STATE_SUCCEEDED, P.STATE_SUCCEEDED, P.STATE_CANCELED]

@@ -1,16 +1,15 @@
-"""Operators' keys, the steps they force, and the chain of what they did."""
+"""Operators' keys, and the steps they force."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
 
 import pytest
 
 from fisc.gateway.v1 import operations_pb2 as pb
 from libs.errors import RemoteError
 from services.gateway.domain import saga
-from tests.integration.gateway.desk import NOW, Desk, Metadata, bearer, open_desk
+from tests.integration.gateway.desk import Desk, Metadata, add_case, bearer, open_desk, refusal, two
 
 F = pb.Force
 FreshDatabase = Callable[[str], Awaitable[str]]
@@ -20,13 +19,6 @@ FreshDatabase = Callable[[str], Awaitable[str]]
 async def desk(fresh_database: FreshDatabase) -> AsyncIterator[Desk]:
     async with open_desk(await fresh_database("gateway")) as opened:
         yield opened
-
-
-async def refusal(call: Awaitable[object]) -> str:
-    """The reason a call must be refused for."""
-    with pytest.raises(RemoteError) as caught:
-        await call
-    return str(caught.value.reason)
 
 
 async def test_a_persons_key_opens_the_operators_service(desk: Desk) -> None:
@@ -111,10 +103,6 @@ async def test_the_platforms_token_is_nobody_where_a_person_must_answer_for_it(d
 
     assert [await refusal(call) for call in calls] == ["OPERATOR_KEY_REQUIRED"] * 3
     assert desk.flows["payment"].forces == 0
-
-
-async def two(desk: Desk) -> tuple[Metadata, Metadata]:
-    return await desk.hire("maker"), await desk.hire("checker")
 
 
 async def test_what_one_proposes_and_another_approves_is_carried_out_once(desk: Desk) -> None:
@@ -292,6 +280,61 @@ async def test_a_state_that_is_no_end_of_the_flow_cannot_be_proposed(
     assert await refusal(desk.propose(maker, subject_id, to_state)) == "FORCE_REFUSED"
 
 
+async def test_an_open_case_of_what_has_ended_is_closed_by_two_people(desk: Desk) -> None:
+    maker, checker = await two(desk)
+    payout_id = desk.flows["payout"].add("pout_1", state="FAILED")
+    await add_case(desk, 1, subject_id=payout_id)
+
+    proposed = await desk.propose(maker, payout_id, "RESOLVED", request_id="p-1")
+    applied = await desk.decide(checker, proposed.force_id)
+    again = await desk.decide(checker, proposed.force_id)
+
+    assert (applied.state, applied.to_state) == (F.STATE_APPLIED, "RESOLVED")
+    assert again == applied
+    assert desk.flows["payout"].resolved == [payout_id]
+    assert desk.flows["payout"].subjects[payout_id].state == "FAILED"
+    assert (await desk.deeds())[2:] == [
+        ("maker", "FORCE_PROPOSED", payout_id),
+        ("checker", "FORCE_APPROVED", payout_id),
+        ("checker", "FORCE_APPLIED", payout_id),
+    ]
+
+
+@pytest.mark.parametrize("closed", [True, None])
+async def test_nothing_is_resolved_where_no_case_is_open(desk: Desk, closed: bool | None) -> None:
+    maker, _ = await two(desk)
+    refund_id = desk.flows["refund"].add("ref_1", state="FAILED")
+    if closed:
+        await add_case(desk, 1, subject_id=refund_id, closed=True)
+
+    assert await refusal(desk.propose(maker, refund_id, "RESOLVED")) == "FORCE_REFUSED"
+    assert await desk.store.list_forces("", "", 10) == []
+
+
+async def test_a_proposal_to_resolve_is_answered_alike_after_its_case_is_closed(desk: Desk) -> None:
+    maker, checker = await two(desk)
+    refund_id = desk.flows["refund"].add("ref_1", state="FAILED")
+    await add_case(desk, 1, subject_id=refund_id)
+    proposed = await desk.propose(maker, refund_id, "RESOLVED", request_id="p-1")
+    await desk.decide(checker, proposed.force_id)
+    await desk.pool.execute("UPDATE manual_case SET closed_at = now(), resolution = 'RESOLVED'")
+
+    again = await desk.propose(maker, refund_id, "RESOLVED", request_id="p-1")
+
+    assert again.force_id == proposed.force_id
+    assert again.state == F.STATE_APPLIED
+
+
+async def test_what_has_not_ended_cannot_be_resolved(desk: Desk) -> None:
+    maker, checker = await two(desk)
+    payment_id = desk.flows["payment"].add("pay_1")
+    await add_case(desk, 1, subject_id=payment_id)
+    force = await desk.propose(maker, payment_id, "RESOLVED")
+
+    assert await refusal(desk.decide(checker, force.force_id)) == "FORCE_REFUSED"
+    assert desk.flows["payment"].subjects[payment_id].state == "MANUAL"
+
+
 async def test_proposals_are_paged_newest_first_and_by_state(desk: Desk) -> None:
     maker, checker = await two(desk)
     made = [await desk.propose(maker, desk.flows["payment"].add(f"pay_{n}")) for n in range(3)]
@@ -307,124 +350,3 @@ async def test_proposals_are_paged_newest_first_and_by_state(desk: Desk) -> None
     assert [each.subject_id for each in rest.forces] == ["pay_0"]
     assert rest.next_page_token == ""
     assert [each.subject_id for each in waiting.forces] == ["pay_2", "pay_0"]
-
-
-async def test_what_is_stuck_is_listed_for_all_flows_or_one(desk: Desk) -> None:
-    desk.flows["payment"].add("pay_1")
-    desk.flows["payment"].add("pay_2", state="SUCCEEDED")
-    desk.flows["payout"].add("pout_1")
-
-    every = await desk.call("ListStuckSagas", pb.ListStuckSagasRequest)
-    payouts = await desk.call("ListStuckSagas", pb.ListStuckSagasRequest, flow="payout")
-    first = await desk.call("ListStuckSagas", pb.ListStuckSagasRequest, page_size=1)
-    unknown = desk.call("ListStuckSagas", pb.ListStuckSagasRequest, flow="nonsense")
-
-    assert [each.subject_id for each in every.sagas] == ["pay_1", "pout_1"]
-    assert [(each.subject_id, each.why) for each in payouts.sagas] == [
-        ("pout_1", pb.StuckSaga.WHY_MANUAL)
-    ]
-    assert [each.subject_id for each in first.sagas] == ["pay_1"]
-    assert await refusal(unknown) == "UNKNOWN_FLOW"
-
-
-async def test_a_retry_makes_it_due_and_is_recorded(desk: Desk) -> None:
-    maker, _ = await two(desk)
-    desk.flows["refund"].add("ref_1")
-
-    answer = await desk.call("RetrySaga", pb.RetrySagaRequest, maker, subject_id="ref_1")
-
-    assert answer.saga.next_run_at.ToDatetime(tzinfo=NOW.tzinfo) == NOW
-    assert (await desk.deeds())[-1] == ("maker", "SAGA_RETRIED", "ref_1")
-
-
-async def test_what_has_ended_is_not_tried_again(desk: Desk) -> None:
-    maker, _ = await two(desk)
-    desk.flows["refund"].add("ref_1", state="SUCCEEDED")
-
-    retry = desk.call("RetrySaga", pb.RetrySagaRequest, maker, subject_id="ref_1")
-
-    assert await refusal(retry) == "SAGA_ENDED"
-    assert "SAGA_RETRIED" not in [action for _, action, _ in await desk.deeds()]
-
-
-async def add_case(desk: Desk, number: int, *, closed: bool = False) -> None:
-    at = NOW + timedelta(minutes=number)
-    await desk.pool.execute(
-        "INSERT INTO manual_case (case_id, subject_id, merchant_id, reason, opened_at, closed_at, resolution)"
-        " VALUES ($1, $2, 'mer_1', 'OUTCOME_UNKNOWN', $3, $4, $5)",
-        f"case_{number}",
-        f"pay_{number}",
-        at,
-        at if closed else None,
-        "SUCCEEDED" if closed else "",
-    )
-
-
-async def test_cases_are_paged_newest_first(desk: Desk) -> None:
-    for number in range(4):
-        await add_case(desk, number, closed=number == 2)
-
-    first = await desk.call("ListCases", pb.ListCasesRequest, is_open=True, page_size=2)
-    rest = await desk.call(
-        "ListCases",
-        pb.ListCasesRequest,
-        is_open=True,
-        page_size=2,
-        page_token=first.next_page_token,
-    )
-    every = await desk.call("ListCases", pb.ListCasesRequest)
-    # A token belongs to the question it came from.
-    misused = desk.call("ListCases", pb.ListCasesRequest, page_token=first.next_page_token)
-
-    assert [case.case_id for case in first.cases] == ["case_3", "case_1"]
-    assert [case.case_id for case in rest.cases] == ["case_0"]
-    assert [case.case_id for case in every.cases] == ["case_3", "case_2", "case_1", "case_0"]
-    assert [case.HasField("closed_at") for case in every.cases] == [False, True, False, False]
-    assert await refusal(misused) == "INVALID_PAGE_TOKEN"
-
-
-async def test_a_subject_has_at_most_one_open_case(desk: Desk) -> None:
-    await add_case(desk, 1)
-    with pytest.raises(Exception, match="manual_case_open"):
-        await desk.pool.execute(
-            "INSERT INTO manual_case (case_id, subject_id, merchant_id, reason, opened_at)"
-            " VALUES ('case_9', 'pay_1', 'mer_1', 'LATE_SUCCESS', now())"
-        )
-
-
-async def test_the_chain_is_paged_newest_first_and_by_subject(desk: Desk) -> None:
-    maker, checker = await two(desk)
-    force = await desk.propose(maker, desk.flows["payment"].add("pay_1"))
-    await desk.decide(checker, force.force_id)
-
-    newest = await desk.call("ListAuditRecords", pb.ListAuditRecordsRequest, page_size=2)
-    rest = await desk.call(
-        "ListAuditRecords", pb.ListAuditRecordsRequest, page_token=newest.next_page_token
-    )
-    about = await desk.call("ListAuditRecords", pb.ListAuditRecordsRequest, subject_id="pay_1")
-
-    assert [record.number for record in newest.records] == [5, 4]
-    assert [record.number for record in rest.records] == [3, 2, 1]
-    assert [record.number for record in about.records] == [5, 4, 3]
-    assert about.records[2].operator_id == "maker"
-    assert "line 12 of the bill" in about.records[2].detail
-
-
-async def test_no_secret_of_a_key_reaches_the_chain(desk: Desk) -> None:
-    [(_, value)] = await desk.hire("maker")
-    secret = value.rpartition(".")[2]
-
-    assert all(secret not in record.detail for record in await desk.records())
-
-
-async def test_a_forged_record_is_found_by_verifying(desk: Desk) -> None:
-    await two(desk)
-    whole = await desk.call("VerifyAuditChain", pb.VerifyAuditChainRequest)
-    await desk.pool.execute("ALTER TABLE audit_record DISABLE TRIGGER ALL")
-    await desk.pool.execute("UPDATE audit_record SET subject_id = 'third' WHERE number = 2")
-
-    broken = await desk.call("VerifyAuditChain", pb.VerifyAuditChainRequest)
-
-    assert (whole.records_count, whole.first_broken_number) == (2, 0)
-    assert whole.last_hash == (await desk.records())[-1].hash
-    assert (broken.records_count, broken.first_broken_number) == (2, 2)

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-import asyncpg
 import pytest
 
 from libs.db.pool import Pool, open_pool
@@ -125,35 +124,43 @@ async def test_a_late_success_and_its_refund_and_case_are_one_commit(
     assert tuple(closed) == (NOW, "REFUNDED")
 
 
-async def test_a_case_is_opened_once_and_closed_by_the_word_that_ends_it(
+async def test_a_case_is_opened_once_and_closed_by_the_word_that_ends_its_matter_alone(
     world: World, pool: Pool
 ) -> None:
     step = new()
     await world.create("payment", step)
     payment_id = step.subject.payment_id
     await world.offer("payment", payment_id, word(OutcomeKind.UNKNOWN), DEADLINE)
-    row, _ = await world.load("payment", payment_id)
-    again = OpenCase(subject_id=payment_id, merchant_id="mer_1", reason="LATE_SUCCESS")
-    await world.write(
-        "payment", Step(subject=replace(row, version=row.version + 1), beside=(again,))
-    )
-    assert await pool.fetchval("SELECT reason FROM manual_case") == "OUTCOME_UNKNOWN"
+
+    async def write(*beside: object) -> None:
+        row, _ = await world.load("payment", payment_id)
+        await world.write(
+            "payment", Step(subject=replace(row, version=row.version + 1), beside=beside)
+        )
+
+    for reason in ("OUTCOME_UNKNOWN", "LATE_SUCCESS"):
+        await write(OpenCase(subject_id=payment_id, merchant_id="mer_1", reason=reason))
+    both = await open_cases(pool)
 
     await world.offer("payment", payment_id, word(OutcomeKind.SUCCEEDED), DEADLINE)
 
-    case = await pool.fetchrow("SELECT closed_at, resolution FROM manual_case")
+    assert sorted(reason for _, reason in both) == ["LATE_SUCCESS", "OUTCOME_UNKNOWN"]
+    assert await open_cases(pool) == [(payment_id, "LATE_SUCCESS")]
+    closed = "SELECT closed_at, resolution FROM manual_case WHERE reason = 'OUTCOME_UNKNOWN'"
+    case = await pool.fetchrow(closed)
     assert case is not None
     assert tuple(case) == (DEADLINE, "SUCCEEDED")
-    row, _ = await world.load("payment", payment_id)
-    nothing = CloseCase(subject_id=payment_id, resolution="otherwise")
-    await world.write(
-        "payment", Step(subject=replace(row, version=row.version + 1), beside=(nothing,))
-    )
-    assert await pool.fetchval("SELECT resolution FROM manual_case") == "SUCCEEDED"
+
+    await write(CloseCase(subject_id=payment_id, resolution="otherwise"))
+
+    assert await open_cases(pool) == []
+    case = await pool.fetchrow(closed)
+    assert case is not None
+    assert tuple(case) == (DEADLINE, "SUCCEEDED")
 
 
-async def test_a_capture_whose_success_came_late_can_be_written_whatever_its_payment_is(
-    world: World,
+async def test_a_capture_whose_success_came_late_is_given_back_whatever_its_payment_is(
+    world: World, pool: Pool
 ) -> None:
     payment = await stands(world, OutcomeKind.AUTHORIZED, capture_later=True)
     _, (attempt,) = await world.load("payment", payment.payment_id)
@@ -165,13 +172,80 @@ async def test_a_capture_whose_success_came_late_can_be_written_whatever_its_pay
     await world.offer("payment", payment.payment_id, saga.CancelRequested(), NOW)
     await world.offer("payment", payment.payment_id, word(OutcomeKind.CLOSED), NOW)
 
-    await world.offer("capture", late.capture_id, word(OutcomeKind.SUCCEEDED), NOW)
-    row, _ = await world.load("payment", payment.payment_id)
-    assert (row.state, row.captured_minor, row.capturing_minor) == ("SUCCEEDED", 300, 200)
+    for _ in range(2):
+        await world.offer("capture", late.capture_id, word(OutcomeKind.SUCCEEDED), NOW)
 
-    await world.offer("capture", late.capture_id, saga.Forced(to_state="SUCCEEDED"), NOW)
     row, _ = await world.load("payment", payment.payment_id)
-    assert (row.captured_minor, row.capturing_minor, row.next_run_at) == (500, 0, None)
+    assert (row.state, row.captured_minor, row.capturing_minor) == ("SUCCEEDED", 300, 0)
+    assert (row.refunded_minor, row.next_run_at) == (0, None)
+    capture, (told,) = await world.load("capture", late.capture_id)
+    assert (capture.state, told.state) == ("FAILED", "SUCCEEDED")
+    [refund] = await pool.fetch("SELECT origin, payment_id, amount_minor, state FROM refund")
+    assert tuple(refund) == ("LATE_SUCCESS", payment.payment_id, 200, "READY")
+    assert await told_late(pool) == ["capture.late_success"]
+
+
+async def told_late(pool: Pool) -> list[str]:
+    found = await pool.fetch("SELECT type FROM event_log WHERE type LIKE '%.late%' ORDER BY seq")
+    return [row["type"] for row in found]
+
+
+async def open_cases(pool: Pool) -> list[tuple[str, str]]:
+    found = await pool.fetch("SELECT subject_id, reason FROM manual_case WHERE closed_at IS NULL")
+    return [(row["subject_id"], row["reason"]) for row in found]
+
+
+async def sent_twice(world: World, *kinds: OutcomeKind) -> None:
+    """A payout that its first channel refused, and of which its second one has said this."""
+    await world.create("payout", payout.open_payout(PAYOUT, "ALLOW", "", ("a", "b"), NOW))
+    for signal in (
+        saga.HoldPlaced(),
+        word(OutcomeKind.DECLINED_SOFT),
+        *(word(kind, 2) for kind in kinds),
+    ):
+        await world.offer("payout", PAYOUT.payout_id, signal, DEADLINE)
+
+
+@pytest.mark.parametrize("after", [OutcomeKind.SUCCEEDED, OutcomeKind.DECLINED_HARD])
+async def test_a_payout_that_left_by_a_channel_that_had_refused_it_is_told_whatever_the_next_one_said(
+    world: World, pool: Pool, after: OutcomeKind
+) -> None:
+    await sent_twice(world, after)
+    before, _ = await world.load("payout", PAYOUT.payout_id)
+
+    await world.offer("payout", PAYOUT.payout_id, word(OutcomeKind.SUCCEEDED, 1), DEADLINE)
+
+    row, (first, _) = await world.load("payout", PAYOUT.payout_id)
+    assert (row.state, first.state) == (before.state, AttemptState.SUCCEEDED)
+    assert await told_late(pool) == ["payout.late_success"]
+    assert await open_cases(pool) == [(PAYOUT.payout_id, "LATE_SUCCESS")]
+
+
+async def test_the_end_of_a_payout_that_nobody_knew_of_does_not_close_the_matter_of_its_late_success(
+    world: World, pool: Pool
+) -> None:
+    await sent_twice(world, OutcomeKind.UNKNOWN)
+    row, _ = await world.load("payout", PAYOUT.payout_id)
+    assert (row.state, row.reason) == ("MANUAL", "OUTCOME_UNKNOWN")
+    await world.offer("payout", PAYOUT.payout_id, word(OutcomeKind.SUCCEEDED, 1), DEADLINE)
+
+    await world.offer("payout", PAYOUT.payout_id, word(OutcomeKind.DECLINED_HARD, 2), DEADLINE)
+
+    assert await told_late(pool) == ["payout.late_success"]
+    assert [reason for _, reason in await open_cases(pool)] == ["LATE_SUCCESS"]
+
+
+async def test_of_two_late_successes_of_a_payout_one_that_comes_back_does_not_close_the_other(
+    world: World, pool: Pool
+) -> None:
+    await sent_twice(world, OutcomeKind.DECLINED_HARD)
+    for number in (1, 2):
+        await world.offer("payout", PAYOUT.payout_id, word(OutcomeKind.SUCCEEDED, number), DEADLINE)
+
+    await world.offer("payout", PAYOUT.payout_id, word(OutcomeKind.RETURNED, 1), DEADLINE)
+
+    assert await told_late(pool) == [*["payout.late_success"] * 2, "payout.late_return"]
+    assert [reason for _, reason in await open_cases(pool)] == ["LATE_SUCCESS"]
 
 
 async def test_a_payment_whose_last_capture_ends_is_due_at_once(world: World) -> None:
@@ -188,27 +262,6 @@ async def test_a_payment_whose_last_capture_ends_is_due_at_once(world: World) ->
 
     [claimed] = await world.claim("payment", DEADLINE)
     assert (claimed.captured_minor, claimed.is_captured) == (500, True)
-
-
-async def test_the_database_refuses_a_second_good_attempt_of_a_payout(world: World) -> None:
-    step = payout.open_payout(PAYOUT, "ALLOW", "", ("a", "b"), NOW)
-    await world.create("payout", step)
-    for signal in (
-        saga.HoldPlaced(),
-        word(OutcomeKind.DECLINED_SOFT),
-        word(OutcomeKind.SUCCEEDED, 2),
-    ):
-        await world.offer("payout", PAYOUT.payout_id, signal, NOW)
-    row, (first, second) = await world.load("payout", PAYOUT.payout_id)
-    assert second.state is AttemptState.SUCCEEDED
-
-    twice = Step(
-        subject=replace(row, version=row.version + 1),
-        attempts=(replace(first, state=AttemptState.SUCCEEDED),),
-    )
-
-    with pytest.raises(asyncpg.UniqueViolationError):
-        await world.write("payout", twice)
 
 
 async def test_a_refused_follow_up_leaves_no_trace(world: World, pool: Pool) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
@@ -14,6 +15,7 @@ from libs.db.pool import Pool, open_pool
 from libs.errors import FiscError, InvalidArgument
 from libs.events import consumer, log
 from libs.events.feed import EventFeedServicer
+from libs.events.kinds import KNOWN
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, 123_456, tzinfo=UTC)
 PROMPT_S = 10.0
@@ -297,6 +299,45 @@ async def test_a_follower_applies_news_as_it_comes_and_survives_a_restart_of_the
         await feed.start()
         await wait_for_effects(pool, 5)
     assert await effects(pool) == [f"evt_{number}" for number in range(1, 6)]
+
+
+async def append_of_a_later_release(pool: Pool, number: int) -> None:
+    later = dataclasses.replace(event(number), type="payment.foreseen")
+    async with pool.acquire() as connection, connection.transaction():
+        await log.append(connection, [later])
+
+
+async def test_a_follower_stops_before_what_it_does_not_know_and_goes_on_where_a_later_release_left_off(
+    stub: "events_pb2_grpc.EventFeedServiceAsyncStub", pool: Pool
+) -> None:
+    await append(pool, 1, 2)
+    await append_of_a_later_release(pool, 3)
+    await append(pool, 4)
+    async with following(stub, pool):
+        await wait_for_effects(pool, 2)
+        await asyncio.sleep(0.5)
+        assert await effects(pool) == ["evt_1", "evt_2"]
+
+        async with pool.acquire() as connection:
+            [third] = [each for each in await log.read(connection, "", 9) if each.type not in KNOWN]
+        await pool.execute("UPDATE event_cursor SET cursor = $1", third.cursor)
+        await wait_for_effects(pool, 3)
+    assert await effects(pool) == ["evt_1", "evt_2", "evt_4"]
+
+
+async def test_what_a_follower_learns_to_know_is_applied_with_all_behind_it(
+    stub: "events_pb2_grpc.EventFeedServiceAsyncStub", pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await append_of_a_later_release(pool, 1)
+    await append(pool, 2)
+    with pytest.raises(FiscError) as too_new:
+        await catch_up(stub, pool)
+    assert (too_new.value.reason, await effects(pool)) == ("EVENT_TOO_NEW", [])
+
+    monkeypatch.setattr("libs.events.kinds.KNOWN", KNOWN | {"payment.foreseen"})
+
+    assert await catch_up(stub, pool) == 2
+    assert await effects(pool) == ["evt_1", "evt_2"]
 
 
 async def test_two_replicas_that_follow_apply_each_event_once(

@@ -81,6 +81,7 @@ Global___AttemptRecord: _TypeAlias = AttemptRecord  # noqa: Y015
 class PaymentEvent(_message.Message):
     """PaymentEvent is the payload of "payment.created", "payment.rerouted", "payment.pending", "payment.review",
     "payment.authorized", "payment.succeeded", "payment.failed", "payment.canceled", "payment.manual" and "payment.late_success".
+    A "….late_success" says that the last attempt moved money although its subject had ended otherwise, or by another attempt.
     Of a payment with manual capture, "payment.succeeded" says that no more will be captured; the money is told by its captures.
     """
 
@@ -112,7 +113,9 @@ Global___PaymentEvent: _TypeAlias = PaymentEvent  # noqa: Y015
 
 @_typing.final
 class CaptureEvent(_message.Message):
-    """CaptureEvent is the payload of "capture.created", "capture.succeeded", "capture.failed" and "capture.manual"."""
+    """CaptureEvent is the payload of "capture.created", "capture.succeeded", "capture.failed", "capture.manual" and
+    "capture.late_success".
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -146,7 +149,7 @@ Global___CaptureEvent: _TypeAlias = CaptureEvent  # noqa: Y015
 
 @_typing.final
 class RefundEvent(_message.Message):
-    """RefundEvent is the payload of "refund.created", "refund.succeeded", "refund.failed" and "refund.manual"."""
+    """RefundEvent is the payload of "refund.created", "refund.succeeded", "refund.failed", "refund.manual" and "refund.late_success"."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -181,7 +184,7 @@ Global___RefundEvent: _TypeAlias = RefundEvent  # noqa: Y015
 @_typing.final
 class PayoutEvent(_message.Message):
     """PayoutEvent is the payload of "payout.created", "payout.review", "payout.rerouted", "payout.succeeded", "payout.failed",
-    "payout.manual" and "payout.returned".
+    "payout.manual", "payout.returned", "payout.late_success" and "payout.late_return", which says that what had left late came back.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -1698,22 +1698,26 @@ class SettleByBillResponse(_message.Message):
     SETTLED_COUNT_FIELD_NUMBER: _builtins.int
     ABSENT_COUNT_FIELD_NUMBER: _builtins.int
     UNKNOWN_COUNT_FIELD_NUMBER: _builtins.int
+    FAILED_COUNT_FIELD_NUMBER: _builtins.int
     settled_count: _builtins.int
     """Orders that a line settled."""
     absent_count: _builtins.int
     """Orders that the absence of a line settled."""
     unknown_count: _builtins.int
     """Lines whose reference is none of ours."""
+    failed_count: _builtins.int
+    """Orders that could not be told; the bill counts as untold until it comes again without any."""
     def __init__(
         self,
         *,
         settled_count: _builtins.int = ...,
         absent_count: _builtins.int = ...,
         unknown_count: _builtins.int = ...,
+        failed_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_count", b"absent_count", "settled_count", b"settled_count", "unknown_count", b"unknown_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_count", b"absent_count", "failed_count", b"failed_count", "settled_count", b"settled_count", "unknown_count", b"unknown_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,6 +15,7 @@ from tests.unit.libs.saga.toy import (
     NOW,
     Command,
     Errand,
+    Heard,
     Interrupted,
     MemoryTable,
     Outside,
@@ -197,6 +198,59 @@ async def test_a_note_that_loses_its_race_is_guarded_anew() -> None:
 
     assert taken is None
     assert (house.row.state, house.row.note) == (State.WAITING, "renamed")
+
+
+async def test_two_tellers_of_one_late_word_tell_it_once() -> None:
+    house = House(Outside("yes"))
+    await house.run()
+    [seen_by_both] = await house.table.attempts_of("errand_1")
+
+    told = [await house.driver.tell("errand_1", Heard(attempt=seen_by_both)) for _ in range(2)]
+
+    assert [each and each.version for each in told] == [3, 3]
+    assert house.table.told == ["errand.asked", "errand.done", "errand.late"]
+
+
+async def test_a_teller_that_lost_its_race_to_another_tells_nothing() -> None:
+    house = House(Outside("yes"))
+    await house.run()
+    [seen_by_both] = await house.table.attempts_of("errand_1")
+    plain_save, races = house.table.save, 0
+
+    async def overtaken(saved: Saved[Errand, Try]) -> Errand:
+        nonlocal races
+        races += 1
+        if races == 1:
+            await house.driver.tell("errand_1", Heard(attempt=seen_by_both))
+        return await plain_save(saved)
+
+    house.table.save = overtaken  # type: ignore[method-assign]  # somebody is faster
+    house.driver = toy.driver(house.table, house.outside, house.clock)
+
+    await house.driver.tell("errand_1", Heard(attempt=seen_by_both))
+
+    assert (races, house.row.version) == (2, 3)
+    assert house.table.told == ["errand.asked", "errand.done", "errand.late"]
+
+
+async def test_a_row_taken_up_again_and_again_in_one_state_is_leased_ever_longer() -> None:
+    house = House(Outside())  # breaks at every question
+    with pytest.raises(IndexError):
+        await house.run()
+    waits_s = []
+
+    for _ in range(4):
+        now = house.row.next_run_at
+        assert now is not None
+        house.clock.advance((now - house.clock.now()).total_seconds())
+        [claimed] = await house.table.claim(now, 10)
+        [last] = await house.table.attempts_of("errand_1")
+        with pytest.raises(IndexError):
+            await house.driver.resume(claimed, last, flow.Due())
+        assert house.row.next_run_at is not None
+        waits_s.append((house.row.next_run_at - now).total_seconds())
+
+    assert waits_s == [flow.LEASE_S * 2**claims for claims in range(4)]
 
 
 async def test_who_hands_over_begins_no_further_command_and_leaves_the_row_due_now() -> None:

@@ -75,6 +75,18 @@ class Told(flow.Signal):
     word: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard(flow.Signal):
+    """Somebody brings late news of one try, with the copy of it that was read before."""
+
+    attempt: Try
+
+    @override
+    def as_of(self, attempts: Sequence[Try]) -> flow.Signal:
+        found = [each for each in attempts if each.number == self.attempt.number]
+        return Heard(attempt=found[0]) if found else self
+
+
 class Renamed(flow.Signal):
     """Somebody changed the note; harmless in any state."""
 
@@ -113,6 +125,8 @@ def decide(
         if signal.to_state != State.DONE:
             raise Refused(to_state=signal.to_state)
         return flow.Step(subject=_moved(errand, now, state=State.DONE, next_run_at=None))
+    if isinstance(signal, Heard):
+        return _heard(errand, signal.attempt, now)
     if errand.state is State.DONE:
         return None
     match signal:
@@ -137,6 +151,14 @@ def decide(
             return flow.Step(subject=_moved(errand, now, state=State.WAITING, next_run_at=later))
         case _:
             return None
+
+
+def _heard(errand: Errand, attempt: Try, now: datetime) -> ErrandStep | None:
+    """Late news of a try is told once, whatever the errand does meanwhile."""
+    if attempt.word == "late":
+        return None
+    told = replace(attempt, word="late")
+    return flow.Step(subject=_moved(errand, now), attempts=(told,), events=("errand.late",))
 
 
 def _moved(errand: Errand, now: datetime, **changes: Any) -> Errand:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.events import kinds
 from libs.saga import flow
 from libs.saga.flow import Signal
 from services.clearing.domain import errors, settlement, settling
@@ -80,6 +81,7 @@ def test_every_signal_in_every_state(state: BatchState, number: int, signal: Sig
     after = step.subject
     assert after.version == 2
     assert step.events == (("batch.settled",) if after.state is SETTLED else ())
+    assert kinds.KNOWN.issuperset(step.events)
     asks = isinstance(signal, flow.Due) or signal is RETRY
     assert step.command is (settling.BatchCommand.POST if asks else None)
     waits = after.state in {POSTING, REFUSED}

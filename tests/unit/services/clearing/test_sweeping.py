@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.events import kinds
 from libs.saga import flow
 from libs.saga.flow import Command, Signal
 from services.clearing.domain import errors, sweeping
@@ -97,6 +98,7 @@ def test_every_signal_in_every_state(state: SweepState, row: Row) -> None:
     assert step.command is (None if rests else COMMANDS[after.state])
     assert (after.next_run_at is None) == (after.state in sweeping.ENDED | {MANUAL})
     assert bool(step.events) == (after.state in sweeping.ENDED)
+    assert kinds.KNOWN.issuperset(step.events)
     assert after.version == 2
 
 

@@ -63,8 +63,8 @@ def test_a_settlement_balances_and_agrees_with_its_transfers(
     assert {subject: amount for subject, amount in booked.items() if amount} == debits
 
 
-@given(amount=st.integers(1, 10**12), kind=st.sampled_from(ItemKind))
-def test_what_a_channel_moved_balances(amount: int, kind: ItemKind) -> None:
+@given(amount=st.integers(1, 10**12), kind=st.sampled_from(ItemKind), settles=st.booleans())
+def test_what_a_channel_moved_balances(amount: int, kind: ItemKind, settles: bool) -> None:
     flow = Flow(
         channel_id="sim-a",
         business_date=DAY,
@@ -72,6 +72,7 @@ def test_what_a_channel_moved_balances(amount: int, kind: ItemKind) -> None:
         currency="CNY",
         amount_minor=amount,
         items_count=3,
+        settles=settles,
     )
     debits = net_debits(vouchers.flow_voucher(flow, number=1))
     is_received = kind in {ItemKind.PAYMENT, ItemKind.PAYOUT_RETURN}
@@ -98,6 +99,29 @@ def test_what_is_not_the_merchants_is_owed_back_and_no_part_of_what_they_are_owe
     assert net_debits(vouchers.flow_voucher(back, number=1)) == {
         "1122.sim-a": -700,
         "2241.late-success": 700,
+    }
+
+
+def test_a_late_payout_is_owed_to_us_until_it_has_come_back() -> None:
+    late = Flow(
+        channel_id="sim-a",
+        business_date=DAY,
+        kind=ItemKind.PAYOUT,
+        currency="CNY",
+        amount_minor=700,
+        items_count=1,
+        settles=False,
+    )
+    back = replace(late, kind=ItemKind.PAYOUT_RETURN)
+    assert late.source == "late-payout:sim-a:2026-03-02:CNY"
+    assert back.source == "late-payout-return:sim-a:2026-03-02:CNY"
+    assert net_debits(vouchers.flow_voucher(late, number=1)) == {
+        "1122.sim-a": -700,
+        "2241.late-success": 700,
+    }
+    assert net_debits(vouchers.flow_voucher(back, number=1)) == {
+        "1122.sim-a": 700,
+        "2241.late-success": -700,
     }
 
 

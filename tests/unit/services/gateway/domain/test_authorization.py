@@ -273,3 +273,101 @@ def test_what_has_ended_can_be_voided_no_more() -> None:
 
     with pytest.raises(PaymentNotCancelable):
         walk.offer(saga.CancelRequested())
+
+
+@pytest.mark.parametrize("last_word", [OutcomeKind.DECLINED_HARD, OutcomeKind.CLOSED])
+def test_what_a_channel_reserves_after_the_end_is_released_at_once(last_word: OutcomeKind) -> None:
+    walk = pay("a", capture_later=True)
+    walk.hear(saga.CancelRequested())
+    ended = walk.told(last_word).subject
+    assert ended.next_run_at is None
+
+    releasing = walk.told(OutcomeKind.AUTHORIZED, latency_ms=None)
+
+    assert (releasing.subject.state, releasing.command) == (ended.state, Command.CLOSE)
+    assert (releasing.events, releasing.beside) == ((), ())
+    done = walk.told(OutcomeKind.CLOSED, latency_ms=None)
+    assert (done.subject.state, done.subject.next_run_at) == (ended.state, None)
+    assert done.attempts[0].state is AttemptState.CLOSED
+
+
+@pytest.mark.parametrize(
+    "kind", [OutcomeKind.AUTHORIZED, OutcomeKind.UNKNOWN, OutcomeKind.NOT_FOUND]
+)
+def test_a_channel_that_has_not_released_it_is_told_again_but_rarely(kind: OutcomeKind) -> None:
+    walk = pay("a", capture_later=True)
+    walk.told(OutcomeKind.DECLINED_HARD)
+    walk.told(OutcomeKind.AUTHORIZED, latency_ms=None)
+
+    for _ in range(3):
+        resting = walk.told(kind, latency_ms=None)
+        assert (resting.subject.state, resting.command) == (PaymentState.FAILED, None)
+        assert resting.subject.next_run_at == walk.now + timedelta(seconds=saga.RARE_QUERY_S)
+        again = walk.at(resting.subject.next_run_at).hear(saga.Due())
+        assert (again.subject.state, again.command) == (PaymentState.FAILED, Command.CLOSE)
+
+
+def test_a_channel_that_is_gone_is_told_no_more_once_its_reservation_has_run_out() -> None:
+    walk = pay("a", capture_later=True)
+    walk.told(OutcomeKind.DECLINED_HARD)
+    walk.told(OutcomeKind.AUTHORIZED, latency_ms=None)
+    walk.told(OutcomeKind.UNKNOWN, latency_ms=None)
+
+    late = walk.at(NOW + timedelta(seconds=authorization.CHANNEL_KEEPS_S)).hear(saga.Due())
+
+    assert (late.subject.next_run_at, late.command) == (None, None)
+    assert [each.state for each in late.attempts] == [AttemptState.CLOSED]
+
+
+def test_however_late_a_reservation_is_heard_of_the_channel_is_told_once_to_release_it() -> None:
+    walk = pay("a", capture_later=True)
+    walk.told(OutcomeKind.DECLINED_HARD)
+
+    heard = walk.at(NOW + timedelta(days=30)).told(OutcomeKind.AUTHORIZED, latency_ms=None)
+
+    assert heard.command is Command.CLOSE
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.PENDING, OutcomeKind.UNKNOWN, OutcomeKind.NOT_FOUND])
+def test_what_is_reserved_stays_known_as_reserved_whatever_old_word_comes_late(
+    kind: OutcomeKind,
+) -> None:
+    walk = authorized()
+
+    heard = walk.told(kind, latency_ms=None)
+
+    assert heard.subject.state is PaymentState.AUTHORIZED
+    assert [each.state for each in heard.attempts] == [AttemptState.AUTHORIZED]
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.DECLINED_HARD, OutcomeKind.DECLINED_SOFT])
+def test_an_old_refusal_that_comes_late_ends_nothing_before_the_channel_has_released_it(
+    kind: OutcomeKind,
+) -> None:
+    walk = authorized()
+
+    closing = walk.told(kind, latency_ms=None)
+
+    assert (closing.subject.state, closing.command) == (PaymentState.CLOSING, Command.CLOSE)
+    assert closing.attempts[0].state is AttemptState.AUTHORIZED
+    assert walk.told(OutcomeKind.CLOSED).subject.state is PaymentState.CANCELED
+
+
+def test_what_was_captured_of_it_instead_is_given_back() -> None:
+    walk = pay("a", capture_later=True)
+    walk.told(OutcomeKind.DECLINED_HARD)
+    walk.told(OutcomeKind.AUTHORIZED, latency_ms=None)
+
+    taken = walk.told(OutcomeKind.SUCCEEDED, latency_ms=None)
+
+    assert (taken.subject.state, taken.events) == (PaymentState.FAILED, ("payment.late_success",))
+
+
+def test_what_has_ended_and_holds_nothing_is_put_to_rest_when_it_is_taken_up() -> None:
+    walk = pay("a")
+    walk.told(OutcomeKind.DECLINED_HARD)
+    walk.change(next_run_at=NOW)
+
+    rested = walk.hear(saga.Due())
+
+    assert (rested.subject.next_run_at, rested.command, rested.events) == (None, None, ())

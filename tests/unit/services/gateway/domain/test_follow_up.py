@@ -9,7 +9,7 @@ import pytest
 from services.gateway.domain import follow_up, saga
 from services.gateway.domain import refund as refunds
 from services.gateway.domain.channel import OutcomeKind
-from services.gateway.domain.follow_up import FollowUpState
+from services.gateway.domain.follow_up import FollowUpState, Squared
 from services.gateway.domain.saga import AttemptState, CloseCase, Command, OpenCase, first_attempt
 from tests.unit.services.gateway.domain.orders import (
     DEADLINE,
@@ -114,7 +114,14 @@ def test_a_late_definite_word_wins_over_a_persons_desk(
     ended = walk.told(kind, latency_ms=None)
 
     assert ended.subject.state is state
-    assert ended.beside == (CloseCase(subject_id=walk.subject.subject_id, resolution=state.value),)
+    assert ended.beside == (
+        Squared(is_taken=state is FollowUpState.SUCCEEDED),
+        CloseCase(
+            subject_id=walk.subject.subject_id,
+            resolution=state.value,
+            reason="OUTCOME_UNKNOWN",
+        ),
+    )
 
 
 @START
@@ -129,14 +136,17 @@ def test_what_the_channel_works_on_may_take_a_banks_days(start: Start) -> None:
 
 
 @START
-def test_a_success_after_it_had_failed_goes_before_a_person(start: Start) -> None:
+def test_what_the_channel_works_on_stays_so_when_a_question_is_not_answered(start: Start) -> None:
     walk = start()
-    walk.told(OutcomeKind.DECLINED_HARD)
+    walk.told(OutcomeKind.PENDING)
+    walk.at(NOW + timedelta(days=3)).hear(saga.Due())
 
-    late = walk.told(OutcomeKind.SUCCEEDED, latency_ms=None)
+    asked = walk.told(OutcomeKind.UNKNOWN, latency_ms=None)
 
-    assert (late.subject.state, late.subject.reason) == (FollowUpState.MANUAL, "LATE_SUCCESS")
-    assert late.subject.next_run_at is None
+    # Past the deadline of what nothing is known of, and no matter of a person's yet.
+    assert (asked.subject.state, asked.beside) == (FollowUpState.PENDING, ())
+    over = walk.at(NOW + timedelta(days=8)).told(OutcomeKind.UNKNOWN, latency_ms=None)
+    assert (over.subject.state, over.subject.reason) == (FollowUpState.MANUAL, "OUTCOME_UNKNOWN")
 
 
 @START
@@ -144,16 +154,23 @@ def test_a_success_after_it_had_failed_goes_before_a_person(start: Start) -> Non
 def test_what_a_person_must_square_is_settled_by_no_word_of_the_channel(
     start: Start, kind: OutcomeKind
 ) -> None:
-    late, wrong = start(), start()
-    late.told(OutcomeKind.DECLINED_HARD)
-    late.told(OutcomeKind.SUCCEEDED, latency_ms=None)
-    wrong.told(OutcomeKind.SUCCEEDED, amount_minor=99, currency="CNY")
+    walk = start()
+    walk.told(OutcomeKind.SUCCEEDED, amount_minor=99, currency="CNY")
 
-    for walk in (late, wrong):
-        assert walk.subject.state is FollowUpState.MANUAL
-        assert walk.offer(answered(kind, latency_ms=None)) is None
-        walk.change(next_run_at=NOW)
-        assert walk.hear(saga.Due()).subject.next_run_at is None
+    assert walk.subject.state is FollowUpState.MANUAL
+    assert walk.offer(answered(kind, latency_ms=None)) is None
+    walk.change(next_run_at=NOW)
+    assert walk.hear(saga.Due()).subject.next_run_at is None
+
+
+@START
+@pytest.mark.parametrize(
+    ("kind", "is_taken"), [(OutcomeKind.SUCCEEDED, True), (OutcomeKind.DECLINED_HARD, False)]
+)
+def test_what_it_had_reserved_of_its_payment_is_squared_when_it_ends(
+    start: Start, kind: OutcomeKind, is_taken: bool
+) -> None:
+    assert start().told(kind).beside == (Squared(is_taken=is_taken),)
 
 
 @START
@@ -168,8 +185,15 @@ def test_what_has_succeeded_hears_nothing_more(start: Start) -> None:
 
 def late_success_refund() -> Walk[Any]:
     attempt = first_attempt(PAYMENT.payment_id, "PAYMENT", "a", 1, NOW)
-    step = refunds.of_late_success(
-        attempt, merchant_id="mer_1", amount_minor=1_000, currency="CNY", now=NOW
+    _, step = refunds.of_late_success(
+        attempt,
+        payment_id=PAYMENT.payment_id,
+        payment_out_ref=attempt.out_ref,
+        merchant_id="mer_1",
+        amount_minor=1_000,
+        payment_amount_minor=1_000,
+        currency="CNY",
+        now=NOW,
     )
     return Walk(follow_up.decide, step)
 
@@ -197,7 +221,7 @@ def test_giving_a_late_success_back_closes_its_case() -> None:
     walk.hear(saga.Due())
 
     assert walk.told(OutcomeKind.SUCCEEDED).beside == (
-        CloseCase(subject_id=walk.subject.refund_id, resolution="REFUNDED"),
+        CloseCase(subject_id=walk.subject.refund_id, resolution="REFUNDED", reason="LATE_SUCCESS"),
     )
 
 
@@ -213,4 +237,32 @@ def test_a_late_success_that_cannot_be_given_back_stays_a_persons_case(
 
     failed = walk.told(OutcomeKind.DECLINED_HARD, latency_ms=None)
 
-    assert (failed.subject.state, failed.beside) == (FollowUpState.FAILED, ())
+    assert failed.subject.state is FollowUpState.FAILED
+    closed = [each.reason for each in failed.beside if isinstance(each, CloseCase)]
+    assert closed == (["OUTCOME_UNKNOWN"] if waits_for_a_person else [])
+
+
+def test_a_late_success_that_was_given_back_after_all_is_settled_and_its_case_closed() -> None:
+    walk = late_success_refund()
+    walk.hear(saga.Due())
+    walk.told(OutcomeKind.DECLINED_HARD)
+
+    back = walk.told(OutcomeKind.SUCCEEDED, latency_ms=None)
+
+    # It had reserved nothing that could be another's by now.
+    assert (back.subject.state, back.events) == (FollowUpState.SUCCEEDED, ("refund.succeeded",))
+    assert back.beside == (
+        CloseCase(subject_id=walk.subject.refund_id, resolution="REFUNDED", reason="LATE_SUCCESS"),
+    )
+
+
+@pytest.mark.parametrize("has_failed", [False, True])
+def test_the_platforms_own_refund_takes_nothing_of_its_payment_and_frees_nothing(
+    has_failed: bool,
+) -> None:
+    walk = late_success_refund()
+    walk.hear(saga.Due())
+
+    ended = walk.told(OutcomeKind.DECLINED_HARD if has_failed else OutcomeKind.SUCCEEDED)
+
+    assert [each for each in ended.beside if isinstance(each, Squared)] == []

@@ -7,6 +7,7 @@ import pytest
 
 from services.gateway.domain.channel import OutcomeKind
 from services.gateway.domain.errors import ForceRefused
+from services.gateway.domain.follow_up import Squared
 from services.gateway.domain.saga import AttemptState, CloseCase, Forced, Step
 from tests.unit.services.gateway.domain.orders import (
     AMOUNT_MINOR,
@@ -69,11 +70,21 @@ def test_two_people_end_what_stands_before_them_and_its_case(
     assert [each.resolution for each in ended.beside if isinstance(each, CloseCase)] == [to_state]
 
 
-@pytest.mark.parametrize("start", [lambda: pay("a", "b"), capture, refund, sent_out])
-def test_what_is_still_under_way_can_be_forced_too_and_needs_no_case(start: AnyWalk) -> None:
+@pytest.mark.parametrize(
+    ("start", "beside"),
+    [
+        (lambda: pay("a", "b"), ()),
+        (capture, (Squared(is_taken=False),)),
+        (refund, (Squared(is_taken=False),)),
+        (sent_out, ()),
+    ],
+)
+def test_what_is_still_under_way_can_be_forced_too_and_needs_no_case(
+    start: AnyWalk, beside: tuple[object, ...]
+) -> None:
     ended = force(after(start(), OutcomeKind.UNKNOWN), "FAILED")
 
-    assert (ended.subject.state, ended.beside) == ("FAILED", ())
+    assert (ended.subject.state, ended.beside) == ("FAILED", beside)
 
 
 def test_a_payment_forced_to_success_is_captured_whole() -> None:
@@ -126,6 +137,17 @@ def test_a_payment_is_not_forced_while_a_capture_is_under_way_or_has_taken_money
             force(walk, to_state)
 
 
+def test_an_authorisation_before_a_person_succeeds_with_what_its_captures_have_taken() -> None:
+    walk = authorized()
+    walk.change(captured_minor=300)
+    walk.told(OutcomeKind.SUCCEEDED, amount_minor=500, currency="CNY")
+    assert (walk.subject.state, walk.subject.reason) == ("MANUAL", "AMOUNT_MISMATCH")
+
+    done = force(walk, "SUCCEEDED")
+
+    assert (done.subject.captured_minor, done.subject.is_captured) == (300, True)
+
+
 def test_nobody_can_say_how_much_was_captured_of_an_authorisation_that_succeeded() -> None:
     with pytest.raises(ForceRefused):
         force(authorized(), "SUCCEEDED")
@@ -167,27 +189,46 @@ def test_a_payout_forced_to_success_is_watched_for_a_return() -> None:
     assert force(walk, "SUCCEEDED").subject.next_run_at is not None
 
 
-def test_a_payout_whose_hold_was_released_cannot_be_booked_as_a_success() -> None:
-    walk = sent_out()
-    walk.told(OutcomeKind.DECLINED_HARD)
-    walk.told(OutcomeKind.SUCCEEDED)
-    assert walk.subject.reason == "LATE_SUCCESS"
+def late(walk: "Walk[Any]") -> "Walk[Any]":
+    return after(after(walk, OutcomeKind.DECLINED_HARD), OutcomeKind.SUCCEEDED, latency_ms=None)
+
+
+LATE = pytest.mark.parametrize("start", [lambda: pay("a"), capture, refund, sent_out])
+
+
+@LATE
+@pytest.mark.parametrize("to_state", ["SUCCEEDED", "FAILED", "CANCELED", "RETURNED"])
+def test_what_moved_money_late_has_ended_and_is_not_ended_otherwise(
+    start: AnyWalk, to_state: str
+) -> None:
+    # What it had reserved or held may be another's by now.
+    with pytest.raises(ForceRefused):
+        force(late(start()), to_state)
+
+
+@LATE
+def test_what_two_people_have_squared_stays_as_it_ended_and_its_case_is_closed(
+    start: AnyWalk,
+) -> None:
+    walk = late(start())
+    before, attempt = walk.subject, walk.attempt
+
+    squared = force(walk, "RESOLVED")
+
+    [case] = squared.beside
+    assert isinstance(case, CloseCase)
+    assert (before.state, case.resolution) == ("FAILED", "RESOLVED")
+    assert (walk.subject.state, walk.subject.reason) == (before.state, before.reason)
+    assert (walk.attempt, squared.events, squared.command) == (attempt, (), None)
+
+
+@pytest.mark.parametrize("start", [lambda: pay("a", "b"), capture, refund, sent_out])
+@pytest.mark.parametrize("is_at_the_desk", [False, True])
+def test_only_what_has_ended_can_be_squared(start: AnyWalk, is_at_the_desk: bool) -> None:
+    walk = at_the_desk(start()) if is_at_the_desk else start()
 
     with pytest.raises(ForceRefused):
-        force(walk, "SUCCEEDED")
-    assert force(walk, "FAILED").subject.state == "FAILED"
-
-
-@pytest.mark.parametrize("start", [capture, refund])
-def test_what_was_given_back_when_it_failed_is_not_given_back_again(start: AnyWalk) -> None:
-    walk = start()
-    walk.told(OutcomeKind.DECLINED_HARD)
-    walk.told(OutcomeKind.SUCCEEDED, latency_ms=None)
-    assert walk.subject.reason == "LATE_SUCCESS"
-
-    with pytest.raises(ForceRefused):
-        force(walk, "FAILED")
-    assert force(walk, "SUCCEEDED").subject.state == "SUCCEEDED"
+        force(walk, "RESOLVED")
 
 
 def test_a_forced_end_stands_whatever_the_answer_that_was_on_its_way_says() -> None:

@@ -114,6 +114,10 @@ def test_what_was_approved_and_cut_off_by_a_crash_can_be_completed_but_not_rejec
         ("refund", "UNKNOWN", False),
         ("payout", "RETURNED", True),
         ("payout", "CANCELED", False),
+        ("payment", "RESOLVED", True),
+        ("capture", "RESOLVED", True),
+        ("refund", "RESOLVED", True),
+        ("payout", "RESOLVED", True),
     ],
 )
 def test_a_flow_is_forced_only_to_its_own_ends(flow: str, to_state: str, is_allowed: bool) -> None:

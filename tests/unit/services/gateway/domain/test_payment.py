@@ -119,24 +119,6 @@ def test_a_success_after_we_gave_up_is_refunded_by_itself_and_a_person_is_told()
     assert (refund.next_run_at, born.command) == (NOW, None)
 
 
-def test_a_late_success_that_is_heard_again_is_not_refunded_again() -> None:
-    walk = pay("a")
-    walk.told(OutcomeKind.DECLINED_HARD)
-    walk.told(OutcomeKind.SUCCEEDED)
-
-    assert walk.offer(answered(OutcomeKind.SUCCEEDED)) is None
-
-
-def test_a_late_success_of_another_amount_is_for_a_person_alone() -> None:
-    walk = pay("a")
-    walk.told(OutcomeKind.DECLINED_HARD)
-
-    late = walk.told(OutcomeKind.SUCCEEDED, amount_minor=1, currency="CNY")
-
-    assert [type(each) for each in late.beside] == [OpenCase]
-    assert late.events == ()
-
-
 def test_a_success_that_was_overtaken_by_the_next_attempt_is_refunded_while_that_goes_on() -> None:
     walk = pay("a", "b")
     first = walk.attempt
@@ -168,18 +150,19 @@ def test_refunds_of_two_late_successes_are_two() -> None:
     assert len({refund.request_id for refund in born}) == 2
 
 
-def test_without_any_word_a_person_decides_at_the_hard_deadline_and_the_channel_is_asked_on() -> (
-    None
-):
+def test_without_any_word_a_person_decides_and_the_channel_is_told_to_end_it() -> None:
     walk = pay("a").at(DEADLINE)
     ended = walk.told(OutcomeKind.UNKNOWN)
     assert (ended.subject.state, ended.subject.reason) == (PaymentState.MANUAL, "OUTCOME_UNKNOWN")
     assert ended.subject.next_run_at == DEADLINE + timedelta(seconds=saga.RARE_QUERY_S)
 
-    asking = walk.hear(saga.Due())
-    assert (asking.subject.state, asking.command) == (PaymentState.MANUAL, Command.QUERY)
-    still = walk.told(OutcomeKind.PENDING)
-    assert (still.subject.state, still.events) == (PaymentState.MANUAL, ())
+    # Nobody waits for it any more; a question would leave the payer able to pay it yet.
+    closing = walk.at(walk.subject.next_run_at or NOW).hear(saga.Due())
+    assert (closing.subject.state, closing.command) == (PaymentState.MANUAL, Command.CLOSE)
+    for kind in (OutcomeKind.PENDING, OutcomeKind.UNKNOWN, OutcomeKind.NOT_FOUND):
+        still = walk.told(kind, latency_ms=None)
+        assert (still.subject.state, still.events, still.beside) == (PaymentState.MANUAL, (), ())
+        assert still.subject.next_run_at == walk.now + timedelta(seconds=saga.RARE_QUERY_S)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +183,9 @@ def test_a_late_definite_word_ends_what_stood_before_a_person_and_its_case(
     ended = walk.told(kind)
 
     assert (ended.subject.state, ended.command) == (state, None)
-    assert ended.beside == (CloseCase(subject_id=PAYMENT.payment_id, resolution=state.value),)
+    assert ended.beside == (
+        CloseCase(subject_id=PAYMENT.payment_id, resolution=state.value, reason="OUTCOME_UNKNOWN"),
+    )
 
 
 def test_a_person_who_looks_at_a_wrong_amount_is_not_overruled_by_the_channel() -> None:

@@ -8,7 +8,7 @@ from services.gateway.domain import payout as payouts
 from services.gateway.domain import saga
 from services.gateway.domain.channel import OutcomeKind
 from services.gateway.domain.payout import PayoutState
-from services.gateway.domain.saga import AttemptState, CloseCase, Command, OpenCase
+from services.gateway.domain.saga import AttemptState, CloseCase, Command
 from tests.unit.services.gateway.domain.orders import (
     DEADLINE,
     NOW,
@@ -174,25 +174,19 @@ def test_without_any_word_it_goes_before_a_person_until_there_is_one() -> None:
     ended = walk.told(OutcomeKind.DECLINED_SOFT, latency_ms=None)
 
     assert (ended.subject.state, ended.command) == (PayoutState.FAILED, None)
-    assert ended.beside == (CloseCase(subject_id=PAYOUT.payout_id, resolution="FAILED"),)
+    assert ended.beside == (
+        CloseCase(subject_id=PAYOUT.payout_id, resolution="FAILED", reason="OUTCOME_UNKNOWN"),
+    )
 
 
-def test_a_success_after_its_hold_was_released_is_for_a_person() -> None:
+def test_what_the_bank_works_on_stays_so_when_a_question_is_not_answered() -> None:
     walk = sent_out()
-    walk.told(OutcomeKind.DECLINED_HARD)
+    walk.told(OutcomeKind.PENDING)
+    walk.at(NOW + timedelta(days=3)).hear(saga.Due())
 
-    late = walk.told(OutcomeKind.SUCCEEDED, latency_ms=None)
+    asked = walk.told(OutcomeKind.UNKNOWN, latency_ms=None)
 
-    assert (late.subject.state, late.subject.reason) == (PayoutState.MANUAL, "LATE_SUCCESS")
-    assert walk.offer(answered(OutcomeKind.SUCCEEDED, latency_ms=None)) is None
-
-
-def test_money_that_left_twice_is_for_a_person_and_the_payout_goes_on() -> None:
-    walk = sent_out("a", "b")
-    walk.told(OutcomeKind.DECLINED_SOFT)
-
-    twice = walk.hear(answered(OutcomeKind.SUCCEEDED, number=1, latency_ms=None))
-
-    assert (twice.subject.state, twice.events) == (PayoutState.SENT, ())
-    assert [type(each) for each in twice.beside] == [OpenCase]
-    assert walk.told(OutcomeKind.SUCCEEDED).subject.state is PayoutState.SUCCEEDED
+    # Past the deadline of what nothing is known of, and no matter of a person's yet.
+    assert (asked.subject.state, asked.beside) == (PayoutState.PENDING, ())
+    over = walk.at(NOW + timedelta(days=8)).told(OutcomeKind.UNKNOWN, latency_ms=None)
+    assert (over.subject.state, over.subject.reason) == (PayoutState.MANUAL, "OUTCOME_UNKNOWN")

@@ -77,6 +77,17 @@ def test_a_fee_and_a_channels_number_once_told_are_kept() -> None:
     assert (asked.fee_minor, asked.provider_ref, asked.code) == (6, "r-1", "WAIT")
 
 
+def test_news_of_an_attempt_is_about_it_as_it_stands_now() -> None:
+    first, second = ATTEMPT, replace(ATTEMPT, number=2)
+    heard = answered(OutcomeKind.SUCCEEDED, attempt=first)
+    told = replace(first, state=AttemptState.SUCCEEDED)
+
+    news = heard.as_of((told, second))
+    assert news == replace(heard, attempt=told, attempts=(told, second))
+    assert answered(OutcomeKind.SUCCEEDED).as_of((told, second)) == news
+    assert heard.as_of((second,)) == heard.as_of(()) == heard
+
+
 @pytest.mark.parametrize(
     "state", ["REVIEW", "HOLDING", "PENDING", "UNKNOWN", "CLOSING", "AUTHORIZED"]
 )

@@ -22,7 +22,7 @@ from tests.unit.services.gateway.domain.orders import CAPTURE, NOW, PAYMENT, PAY
 from tests.unit.services.gateway.domain.transitions import TIMES, Moment, Rules
 
 SOON = NOW + timedelta(seconds=1)
-DESK = ("OUTCOME_UNKNOWN", "AMOUNT_MISMATCH", "LATE_SUCCESS")
+DESK = ("OUTCOME_UNKNOWN", "AMOUNT_MISMATCH")
 
 
 def changed(prefix: str, before: Any, step: Step[Any, Attempt]) -> tuple[str, ...]:
@@ -47,8 +47,6 @@ def payment_refusals(signal: Signal) -> tuple[type[Exception], ...]:
 def payment_told(before: Payment, step: Step[Any, Attempt]) -> tuple[str, ...]:
     if step.subject.attempts_count > before.attempts_count:
         return ("payment.created",) if step.subject.attempts_count == 1 else ("payment.rerouted",)
-    if any(isinstance(each, Step) for each in step.beside):
-        return ("payment.late_success",)
     if step.subject.state in {PaymentState.UNKNOWN, PaymentState.CLOSING}:
         return ()
     return changed("payment", before, step)
@@ -70,13 +68,18 @@ def payments(state: PaymentState) -> Iterator[tuple[Payment, Attempt | None]]:
         PaymentState.MANUAL: ("OUTCOME_UNKNOWN", "AMOUNT_MISMATCH", "CAPTURED_UNASKED"),
         PaymentState.CLOSING: ("EXPIRED", "CANCELED_BY_MERCHANT", "OUTCOME_UNKNOWN"),
     }.get(state, ("",))
-    rests = state in {PaymentState.SUCCEEDED, PaymentState.FAILED, PaymentState.CANCELED}
+    # What has failed is due only while a channel that reserved money for it has not released it.
+    due_at_times = {
+        PaymentState.SUCCEEDED: (None,),
+        PaymentState.FAILED: (None, SOON),
+        PaymentState.CANCELED: (None, SOON),
+    }.get(state, (SOON,))
     for reason, captures, cancel_requested, number, due_at in itertools.product(
         reasons,
         ((0, 0), (300, 0), (0, 300), (300, 200), (1_000, 0)),
         (False, True),
         (1, 2),
-        (None,) if rests else (SOON,),
+        due_at_times,
     ):
         captured_minor, capturing_minor = captures
         is_reserved = state is PaymentState.AUTHORIZED
@@ -110,6 +113,7 @@ def payments(state: PaymentState) -> Iterator[tuple[Payment, Attempt | None]]:
 PAYMENT_RULES = Rules(
     decide=payment_flow.decide,
     ended=frozenset({"SUCCEEDED", "FAILED", "CANCELED", "MANUAL"}),
+    over=frozenset({"FAILED", "CANCELED"}),
     after_end=payment_after_end,
     refusals=payment_refusals,
     rests_for_ever=frozenset({"SUCCEEDED", "FAILED", "CANCELED", "MANUAL"}),
@@ -127,6 +131,7 @@ def moves_of_payments(state: PaymentState) -> frozenset[tuple[str, str]]:
             step = transitions.check(PAYMENT_RULES, moment)
             if step is not None:
                 _check_payment(moment, step)
+                _check_release(moment, step)
                 moves.add((state.value, step.subject.state.value))
     return frozenset(moves)
 
@@ -151,6 +156,20 @@ def _check_payment(moment: Moment, step: Step[Any, Attempt]) -> None:
     assert after.cancel_requested >= before.cancel_requested, moment
 
 
+def _check_release(moment: Moment, step: Step[Any, Attempt]) -> None:
+    """No money stays reserved, or may yet be taken, for what has ended: its channel is told, and told again."""
+    before, after, attempt = moment.subject, step.subject, step.attempt
+    if isinstance(moment.signal, saga.Due) and before.state is PaymentState.MANUAL:
+        is_closed = before.reason == "OUTCOME_UNKNOWN"
+        assert step.command is (saga.Command.CLOSE if is_closed else None), moment
+    is_over = {before.state, after.state} <= {PaymentState.FAILED, PaymentState.CANCELED}
+    if is_over and attempt is not None and attempt.state is saga.AttemptState.AUTHORIZED:
+        assert after.next_run_at is not None, moment
+        was_known = moment.attempt is not None and moment.attempt.state is attempt.state
+        is_told = not was_known or isinstance(moment.signal, saga.Due)
+        assert step.command is (saga.Command.CLOSE if is_told else None), moment
+
+
 def test_a_payment_comes_into_every_state_and_out_of_every_one_that_is_no_end() -> None:
     moves = frozenset().union(*(moves_of_payments(state) for state in PaymentState))
     entered = {after for before, after in moves if before != after}
@@ -167,8 +186,9 @@ def follow_up_after_end(before: Any, signal: Signal) -> frozenset[str]:
     if before.state is FollowUpState.SUCCEEDED:
         return frozenset()
     if before.state is FollowUpState.FAILED:
+        # It had reserved nothing, so that it may still give back what it was born to.
         is_paid = isinstance(signal, Answered) and signal.outcome.kind is OutcomeKind.SUCCEEDED
-        return frozenset({"MANUAL"} if is_paid and before.reason not in DESK[1:] else ())
+        return frozenset({"SUCCEEDED"} if is_paid and not before.takes_of_payment else ())
     if isinstance(signal, Forced) or before.reason == "OUTCOME_UNKNOWN":
         return frozenset({"SUCCEEDED", "FAILED"})
     return frozenset()
@@ -186,6 +206,7 @@ def follow_up_told(before: Any, step: Step[Any, Attempt]) -> tuple[str, ...]:
 FOLLOW_UP_RULES = Rules(
     decide=follow_up.decide,
     ended=frozenset({"SUCCEEDED", "FAILED", "MANUAL"}),
+    over=frozenset({"FAILED"}),
     after_end=follow_up_after_end,
     refusals=transitions.refusals,
     rests_for_ever=frozenset({"SUCCEEDED", "FAILED", "MANUAL"}),
@@ -202,8 +223,9 @@ FOLLOW_UP_RULES = Rules(
 def test_a_follow_up_has_an_answer_to_everything_and_keeps_its_promises(
     order: Any, state: FollowUpState
 ) -> None:
-    order = replace(order, amount_minor=1_000, state=state)
-    rests = state in {FollowUpState.SUCCEEDED, FollowUpState.FAILED}
+    is_done = state is FollowUpState.SUCCEEDED
+    order = replace(order, amount_minor=1_000, state=state, succeeded_at=NOW if is_done else None)
+    rests = is_done or state is FollowUpState.FAILED
     for reason, attempt in itertools.product(
         DESK if state is FollowUpState.MANUAL else ("", "FORCED")[: 1 + rests],
         transitions.attempts(order.kind.upper()),
@@ -232,9 +254,7 @@ def payout_after_end(before: Any, signal: Signal) -> frozenset[str]:
     if before.state is PayoutState.SUCCEEDED:
         comes_back = kind is OutcomeKind.RETURNED or signal == Forced(to_state="RETURNED")
         return frozenset({"RETURNED"} if comes_back else ())
-    if before.state is PayoutState.FAILED:
-        return frozenset({"MANUAL"} if kind is OutcomeKind.SUCCEEDED else ())
-    if before.state is PayoutState.RETURNED:
+    if before.state in {PayoutState.FAILED, PayoutState.RETURNED}:
         return frozenset()
     if isinstance(signal, Forced) or (is_answer and before.reason == "OUTCOME_UNKNOWN"):
         return frozenset({"SUCCEEDED", "FAILED"})
@@ -255,6 +275,7 @@ def payout_told(before: Any, step: Step[Any, Attempt]) -> tuple[str, ...]:
 PAYOUT_RULES = Rules(
     decide=payout.decide,
     ended=frozenset({"SUCCEEDED", "FAILED", "RETURNED", "MANUAL"}),
+    over=frozenset({"FAILED"}),
     after_end=payout_after_end,
     refusals=transitions.refusals,
     rests_for_ever=frozenset({"SUCCEEDED", "FAILED", "RETURNED", "MANUAL"}),

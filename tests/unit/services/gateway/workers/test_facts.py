@@ -21,6 +21,7 @@ from tests.unit.services.gateway.domain.orders import (
     PAYMENT,
     PAYOUT,
     Walk,
+    answered,
     authorized,
     capture,
     pay,
@@ -82,6 +83,10 @@ def late_success(walk: "Walk[Any]") -> "Step[Any, Any]":
     return step
 
 
+def step_subject_id(step: "Step[Any, Any]") -> str:
+    return stored(step)[0].subject_id
+
+
 def test_a_payment_is_owed_by_its_channel_and_to_its_merchant_on_the_day_it_was_paid() -> None:
     booked = postings(pay("a").told(OutcomeKind.SUCCEEDED, paid_at=PAID_AT))
 
@@ -130,6 +135,73 @@ def test_a_late_success_is_nobodys_money_until_it_is_given_back() -> None:
     assert moved(collected) == (f"{attempt_id}:late", RECEIVABLE, LATE, AMOUNT_MINOR)
     assert moved(given_back)[1:] == (LATE, RECEIVABLE, AMOUNT_MINOR)
     assert born.subject.origin is refunds.RefundOrigin.LATE_SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("walk", "amount_minor"), [(pay("a"), AMOUNT_MINOR), (capture(amount_minor=300), 300)],
+    ids=["payment", "capture"],
+)  # fmt: skip
+def test_what_a_channel_took_late_it_owes_and_nobody_has_earned(
+    walk: "Walk[Any]", amount_minor: int
+) -> None:
+    step = late_success(walk)
+    booked = postings(step)
+
+    [transfer] = booked.transfers
+    late_id = f"{step.attempts[-1].attempt_id}:late"
+    assert moved(transfer) == (late_id, RECEIVABLE, LATE, amount_minor)
+    assert (booked.captures, booked.voids) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("walk", "amount_minor"), [(refund(amount_minor=100), 100), (sent_out(), AMOUNT_MINOR)],
+    ids=["refund", "payout"],
+)  # fmt: skip
+def test_what_a_channel_gave_away_late_somebody_owes_us(
+    walk: "Walk[Any]", amount_minor: int
+) -> None:
+    step = late_success(walk.at(PAID_AT))
+    booked = postings(step)
+
+    [transfer] = booked.transfers
+    late_id = f"{step.attempts[-1].attempt_id}:late"
+    assert moved(transfer) == (late_id, LATE, RECEIVABLE, amount_minor)
+    # When it was heard of: what stands in the subject is about no success of its own.
+    assert (transfer.reference, transfer.effective_date) == (step_subject_id(step), "2026-11-11")
+    # Its hold was voided when it failed, and that is all that happens to it.
+    assert (booked.captures, booked.voids) == ([], [])
+
+
+def test_a_late_success_belongs_to_the_channel_that_moved_the_money() -> None:
+    walk = sent_out("a", "b")
+    walk.told(OutcomeKind.DECLINED_SOFT)
+    [transfer] = postings(
+        walk.hear(answered(OutcomeKind.SUCCEEDED, number=1, attempt=walk.attempts[1]))
+    ).transfers
+    assert transfer.credit_account_id == RECEIVABLE
+
+    [transfer] = postings(walk.told(OutcomeKind.SUCCEEDED)).transfers
+    assert transfer.credit_account_id == "channel/b/receivable/CNY"
+
+
+def test_a_late_payout_that_came_back_leaves_every_account_as_it_was() -> None:
+    walk = sent_out()
+    left = late_success(walk)
+    returned = walk.told(OutcomeKind.RETURNED, latency_ms=None)
+    booked = postings(left, returned)
+
+    gone, back = booked.transfers
+    assert moved(back)[0] == f"{left.attempts[-1].attempt_id}:late-return"
+    assert moved(gone)[1:3] == moved(back)[2:0:-1] == (LATE, RECEIVABLE)
+    assert moved(gone)[3] == moved(back)[3]
+    assert (booked.captures, booked.voids) == ([], [])
+
+
+def test_another_amount_than_was_asked_is_no_fact_that_could_be_booked() -> None:
+    walks: list[Walk[Any]] = [pay("a"), capture(), refund(), sent_out()]
+    for walk in walks:
+        walk.told(OutcomeKind.DECLINED_HARD)
+        assert walk.told(OutcomeKind.SUCCEEDED, amount_minor=1, currency="CNY").events == ()
 
 
 def test_a_payout_that_succeeds_takes_its_hold_and_leaves_through_its_channel() -> None:
@@ -257,6 +329,14 @@ def test_the_router_hears_only_definite_words_on_payments_and_payouts(
     assert [outcome.succeeded for outcome in told] == succeeded
 
 
+@pytest.mark.parametrize("to_state", ["SUCCEEDED", "FAILED"])
+def test_what_two_people_say_is_no_word_on_the_channel(to_state: str) -> None:
+    walks: list[Walk[Any]] = [pay("a"), sent_out()]
+    for walk in walks:
+        [event] = stored(forced(walk, to_state))
+        assert list(facts.outcomes(event)) == []
+
+
 def test_a_payers_own_fault_is_no_mark_against_the_channel() -> None:
     [event] = stored(pay("a").told(OutcomeKind.DECLINED_HARD, code="INSUFFICIENT_FUNDS"))
 
@@ -283,6 +363,7 @@ def test_risk_hears_how_payments_and_payouts_ended_and_nothing_else() -> None:
         pay("a").step,
         refund().told(OutcomeKind.SUCCEEDED),
         late_success(pay("a")),
+        late_success(sent_out()),
     ]
     for step in quiet:
         assert list(facts.endings(stored(step)[0])) == []
