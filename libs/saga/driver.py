@@ -23,7 +23,6 @@ CONFLICTS_MAX = 8
 S = TypeVar("S", bound=Subject)
 S_contra = TypeVar("S_contra", bound=Subject, contravariant=True)
 A = TypeVar("A")
-A_co = TypeVar("A_co", covariant=True)
 A_contra = TypeVar("A_contra", contravariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -60,12 +59,15 @@ class EventEncoder(Protocol[S]):
         ...
 
 
-class Rows(Protocol[S, A_co]):
-    """What the driver needs of a table beyond writing."""
+class Rows(Protocol[S, A]):
+    """What the driver needs of a table besides its group commits."""
 
     def key(self, subject: S) -> str: ...
+    async def create(self, batch: Sequence[Saved[S, A]]) -> Sequence[S | BaseException]:
+        """Writes the new ones in one transaction; answers each with what stands under its identity."""
+        ...
 
-    async def load(self, subject_id: str) -> tuple[S, tuple[A_co, ...]] | None:
+    async def load(self, subject_id: str) -> tuple[S, tuple[A, ...]] | None:
         """The subject and its attempts, oldest first. Raises FlowTooNew."""
         ...
 
@@ -86,7 +88,6 @@ class Driver(Generic[S, A]):
         *,
         flow: str,
         table: Rows[S, A],
-        create: Writer[Saved[S, A], S],
         save: Writer[Saved[S, A], S],
         decide: Decide[S, A],
         perform: Performer[S, A],
@@ -95,7 +96,6 @@ class Driver(Generic[S, A]):
     ) -> None:
         self._flow = flow
         self._table = table
-        self._create = create
         self._save = save
         self._decide = decide
         self._perform = perform
@@ -110,11 +110,25 @@ class Driver(Generic[S, A]):
 
     async def create(self, step: Step[S, A]) -> S:
         """B1: writes the first step; answers what stands under its identity, which may be older."""
-        stored = await self._create.submit(self.saved(step))
-        crashpoints.reach("K2")
-        if self._table.key(stored) == self._table.key(step.subject):
-            transitions.labels(self._flow, step.subject.state.value).inc()
+        [stored] = await self.create_all([step])
+        if isinstance(stored, BaseException):
+            raise stored
         return stored
+
+    async def create_all(self, steps: Sequence[Step[S, A]]) -> Sequence[S | BaseException]:
+        """B1 of many, in one commit; an exception for each that was refused alone."""
+        if not steps:
+            return []
+        results = await self._table.create([self.saved(step) for step in steps])
+        crashpoints.reach("K2")
+        for step, stored in zip(steps, results, strict=True):
+            if not isinstance(stored, BaseException) and self.is_same(stored, step.subject):
+                transitions.labels(self._flow, step.subject.state.value).inc()
+        return results
+
+    def is_same(self, stored: S, subject: S) -> bool:
+        """Whether what stands under an identity is this very subject, and not one that was there before."""
+        return self._table.key(stored) == self._table.key(subject)
 
     async def drive(self, step: Step[S, A]) -> S:
         """Carries out a saved step's command, and whatever follows from it, until it rests or this process stops."""

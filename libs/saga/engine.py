@@ -23,7 +23,6 @@ class Table(Rows[S, A], Claims[S, A], Protocol[S, A]):
 
     @property
     def flow(self) -> str: ...
-    async def create(self, batch: Sequence[Saved[S, A]]) -> Sequence[S | BaseException]: ...
     async def save(self, batch: Sequence[Saved[S, A]]) -> Sequence[S | BaseException]: ...
     async def backlog(self) -> list[BacklogLine]: ...
 
@@ -43,12 +42,10 @@ class Flow(Generic[S, A]):
     ) -> None:
         self.name = table.flow
         self.table = table
-        self.create = Coalescer[Saved[S, A], S](table.create, name=f"create-{self.name}")
         self.save = Coalescer[Saved[S, A], S](table.save, name=f"save-{self.name}")
         self.driver = Driver(
             flow=self.name,
             table=table,
-            create=self.create,
             save=self.save,
             decide=decide,
             perform=perform,
@@ -70,7 +67,7 @@ class Engine:
     @property
     def coalescers(self) -> Sequence[Coalescer[Any, Any]]:
         """To be started before serving and stopped after it."""
-        return [commit for flow in self._flows for commit in (flow.create, flow.save)]
+        return [flow.save for flow in self._flows]
 
     @property
     def background(self) -> Sequence[Callable[[], Awaitable[None]]]:

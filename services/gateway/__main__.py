@@ -39,6 +39,7 @@ from services.gateway.usecases.captures import Captures
 from services.gateway.usecases.doors import AllDoors
 from services.gateway.usecases.forcing import Forcing
 from services.gateway.usecases.inspection import Inspection
+from services.gateway.usecases.intake import Intake
 from services.gateway.usecases.operations import ChannelAccounts, Merchants
 from services.gateway.usecases.operators import Operators
 from services.gateway.usecases.oversight import Oversight
@@ -107,6 +108,19 @@ class Gateway:
             clock=clock,
             notify_base_url=settings.callback_base_url.rstrip("/"),
         )
+        screening = Screening(self.risk, self.router)
+        self.payments_in = Intake(
+            screening=screening,
+            driver=self.sagas.payments.driver,
+            drives=self.sagas.drives,
+            name="payment",
+        )
+        self.payouts_in = Intake(
+            screening=screening,
+            driver=self.sagas.payouts.driver,
+            drives=self.sagas.drives,
+            name="payout",
+        )
         self.feed = feed.EventFeedServicer(pool)
         self.gate = self._wire_gate(settings)
         self.callbacks = Callbacks(
@@ -152,8 +166,8 @@ class Gateway:
         """To be started before serving and stopped after it."""
         return (
             *self.sagas.engine.coalescers,
-            self.risk.coalescer,
-            self.router.coalescer,
+            self.payments_in.coalescer,
+            self.payouts_in.coalescer,
             self.ledger.coalescer,
         )
 
@@ -170,7 +184,7 @@ class Gateway:
             driver=self.sagas.payments.driver,
             drives=self.sagas.drives,
             table=self.store.payments,
-            screening=Screening(self.risk, self.router),
+            intake=self.payments_in,
             clock=self.clock,
             ids=self.ids,
         )
@@ -200,9 +214,8 @@ class Gateway:
                 **common,
             ),
             payouts=Payouts(
-                driver=self.sagas.payouts.driver,
                 table=self.store.payouts,
-                screening=Screening(self.risk, self.router),
+                intake=self.payouts_in,
                 **common,
             ),
             gate=self.gate,

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar, cast
 from fisc.account.v1 import account_pb2, account_pb2_grpc
 from fisc.risk.v1 import risk_pb2, risk_pb2_grpc
 from fisc.router.v1 import router_pb2, router_pb2_grpc
-from libs.errors import DeadlineExceeded, ErrorKind, RemoteError, Unavailable
+from libs.errors import DeadlineExceeded, ErrorKind, FiscError, RemoteError, Unavailable
 from services.account.domain import batch, ledger
 from services.account.domain.accounts import Balance, Role
 from services.account.domain.batch import Book
@@ -280,14 +280,20 @@ class Neighbours:
             _Stub(RecordOutcomes=_method(network, "router", "tell router", router.record)),
         )
 
-    async def evaluate(self, query: RiskQuery) -> RiskVerdict:
-        act = lambda: self._risk.evaluate(query)  # noqa: E731 -- it is a request, not a function
-        return await ask(self._network, "risk", "evaluate", act, RISK_TIMEOUT_S)
+    async def evaluate(self, queries: Sequence[RiskQuery]) -> Sequence[RiskVerdict | FiscError]:
+        act = lambda: [self._risk.evaluate(query) for query in queries]  # noqa: E731 -- it is a request, not a function
+        try:
+            return await ask(self._network, "risk", "evaluate", act, RISK_TIMEOUT_S)
+        except FiscError as error:
+            return [error] * len(queries)
 
     async def case_state(self, case_id: str) -> str:
         act = lambda: self._risk.cases[case_id]  # noqa: E731 -- it is a request, not a function
         return await ask(self._network, "risk", "case", act, RISK_TIMEOUT_S)
 
-    async def route(self, query: RouteQuery) -> Plan:
-        act = lambda: self._router.route(query)  # noqa: E731 -- it is a request, not a function
-        return await ask(self._network, "router", "route", act, ROUTER_TIMEOUT_S)
+    async def route(self, queries: Sequence[RouteQuery]) -> Sequence[Plan | FiscError]:
+        act = lambda: [self._router.route(query) for query in queries]  # noqa: E731 -- it is a request, not a function
+        try:
+            return await ask(self._network, "router", "route", act, ROUTER_TIMEOUT_S)
+        except FiscError as error:
+            return [error] * len(queries)

@@ -23,6 +23,7 @@ from services.gateway.usecases.callbacks import Callbacks
 from services.gateway.usecases.captures import Captures
 from services.gateway.usecases.doors import AllDoors, Door
 from services.gateway.usecases.forcing import Forcing
+from services.gateway.usecases.intake import Intake
 from services.gateway.usecases.operations import Merchants
 from services.gateway.usecases.payments import Payments
 from services.gateway.usecases.payouts import Payouts
@@ -236,9 +237,15 @@ class Replica(Process):
     def _wire_use_cases(self, ids: SortableIds) -> None:
         payments, captures, refunds, payouts = self._flows
         screening = Screening(self._neighbours, self._neighbours)
+        self._payments_in, self._payouts_in = (
+            Intake[Any](
+                screening=screening, driver=flow.driver, drives=self._drives, name=flow.name
+            )
+            for flow in (payments, payouts)
+        )
         of_all: dict[str, Any] = {"drives": self._drives, "clock": self.clock, "ids": ids}
         self.payments = Payments(
-            driver=payments.driver, table=self.store.payments, screening=screening, **of_all
+            driver=payments.driver, table=self.store.payments, intake=self._payments_in, **of_all
         )
         self.captures = Captures(
             driver=captures.driver, store=self.store, table=self.store.captures, **of_all
@@ -246,9 +253,7 @@ class Replica(Process):
         self.refunds = Refunds(
             driver=refunds.driver, store=self.store, table=self.store.refunds, **of_all
         )
-        self.payouts = Payouts(
-            driver=payouts.driver, table=self.store.payouts, screening=screening, **of_all
-        )
+        self.payouts = Payouts(table=self.store.payouts, intake=self._payouts_in, **of_all)
         self.merchants = Merchants(
             registry=self.registry,
             ledger=self._ledger,
@@ -299,7 +304,12 @@ class Replica(Process):
         return hear
 
     def coalescers(self) -> "Sequence[Coalescer[Any, Any]]":
-        return [self._ledger.coalescer, *self._engine.coalescers]
+        return [
+            self._payments_in.coalescer,
+            self._payouts_in.coalescer,
+            self._ledger.coalescer,
+            *self._engine.coalescers,
+        ]
 
     def loops(self) -> Sequence[Callable[[], Awaitable[None]]]:
         pushes = (

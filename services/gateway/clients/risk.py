@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from fisc.common.v1 import money_pb2
 from fisc.risk.v1 import risk_pb2, risk_pb2_grpc
-from libs.batching import Coalescer
 from libs.errors import FiscError
 from libs.rpc.client import call
 from libs.rpc.convert import error_from_item
@@ -28,32 +27,32 @@ _CASE_STATES = {
 
 
 class RiskClient:
-    """Judges in batches. `coalescer` must be started by its owner."""
+    """Judges many at once."""
 
     def __init__(self, stub: "risk_pb2_grpc.RiskServiceAsyncStub") -> None:
         self._stub = stub
-        self.coalescer = Coalescer[RiskQuery, RiskVerdict](
-            self._flush, name="risk-evaluate", workers=peers.BATCHES_AT_ONCE
-        )
         self._breaker = peers.breaker("risk")
 
-    async def evaluate(self, query: RiskQuery) -> RiskVerdict:
-        return await peers.within(self.coalescer.submit(query), EVALUATE_TIMEOUT_S)
+    async def evaluate(self, queries: Sequence[RiskQuery]) -> Sequence[RiskVerdict | FiscError]:
+        request = risk_pb2.EvaluateBatchRequest(
+            evaluations=[_evaluation(query) for query in queries]
+        )
+        try:
+            response = await call(
+                self._stub.EvaluateBatch,
+                request,
+                timeout_s=EVALUATE_TIMEOUT_S,
+                breaker=self._breaker,
+            )
+        except FiscError as error:
+            return [error] * len(queries)
+        return [_verdict(result) for result in response.results]
 
     async def case_state(self, case_id: str) -> str:
         response = await call(
             self._stub.GetCase, risk_pb2.GetCaseRequest(case_id=case_id), timeout_s=CASE_TIMEOUT_S
         )
         return _CASE_STATES.get(response.case.state, "OPEN")
-
-    async def _flush(self, queries: list[RiskQuery]) -> Sequence[RiskVerdict | BaseException]:
-        request = risk_pb2.EvaluateBatchRequest(
-            evaluations=[_evaluation(query) for query in queries]
-        )
-        response = await call(
-            self._stub.EvaluateBatch, request, timeout_s=EVALUATE_TIMEOUT_S, breaker=self._breaker
-        )
-        return [_verdict(result) for result in response.results]
 
 
 def _evaluation(query: RiskQuery) -> risk_pb2.Evaluation:

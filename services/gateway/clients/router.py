@@ -7,7 +7,6 @@ import prometheus_client
 
 from fisc.common.v1 import money_pb2
 from fisc.router.v1 import router_pb2, router_pb2_grpc
-from libs.batching import Coalescer
 from libs.errors import FiscError, Unavailable
 from libs.log import get_logger
 from libs.rpc.client import call
@@ -30,30 +29,24 @@ fallbacks = prometheus_client.Counter(
 
 
 class RouterClient:
-    """Plans in batches. While the router is away: the last good plan of the segment, else the static order."""
+    """Plans for many at once. While the router is away: the last good plan of the segment, else the static order."""
 
     def __init__(self, stub: "router_pb2_grpc.RouterServiceAsyncStub") -> None:
         self._stub = stub
-        self.coalescer = Coalescer[RouteQuery, Plan](
-            self._flush, name="router-route", workers=peers.BATCHES_AT_ONCE
-        )
         self._breaker = peers.breaker("router")
         self._last_good: dict[tuple[str, str, str], Plan] = {}
         self._static: list[router_pb2.Channel] = []
 
-    async def route(self, query: RouteQuery) -> Plan:
-        segment = (query.operation, query.method, query.currency)
+    async def route(self, queries: Sequence[RouteQuery]) -> Sequence[Plan | FiscError]:
+        request = router_pb2.RouteBatchRequest(queries=[_query(query) for query in queries])
         try:
-            plan = await peers.within(self.coalescer.submit(query), ROUTE_TIMEOUT_S)
+            response = await call(
+                self._stub.RouteBatch, request, timeout_s=ROUTE_TIMEOUT_S, breaker=self._breaker
+            )
         except FiscError as error:
-            if error.reason == "NO_CHANNEL":
-                return ()
-            if error.kind not in AWAY:
-                raise
-            return self._fall_back(query, segment)
-        if not query.allowed_channel_ids and len(self._last_good) < PLANS_KEPT_MAX:
-            self._last_good[segment] = plan
-        return plan
+            return [self._settle(query, error) for query in queries]
+        results = zip(queries, response.results, strict=True)
+        return [self._settle(query, _plan(result)) for query, result in results]
 
     async def keep_static_order(self) -> None:
         """Background loop: remembers the router's channels, for the hour it is away."""
@@ -69,7 +62,17 @@ class RouterClient:
                 _log.warning("router not reached", reason=error.reason)
             await asyncio.sleep(REFRESH_INTERVAL_S)
 
-    def _fall_back(self, query: RouteQuery, segment: tuple[str, str, str]) -> Plan:
+    def _settle(self, query: RouteQuery, answer: Plan | FiscError) -> Plan | FiscError:
+        segment = (query.operation, query.method, query.currency)
+        if isinstance(answer, FiscError):
+            if answer.reason == "NO_CHANNEL":
+                return ()
+            return self._fall_back(query, segment) if answer.kind in AWAY else answer
+        if not query.allowed_channel_ids and len(self._last_good) < PLANS_KEPT_MAX:
+            self._last_good[segment] = answer
+        return answer
+
+    def _fall_back(self, query: RouteQuery, segment: tuple[str, str, str]) -> Plan | FiscError:
         last_good = self._last_good.get(segment, ())
         plan = tuple(
             channel_id
@@ -77,7 +80,7 @@ class RouterClient:
             if not query.allowed_channel_ids or channel_id in query.allowed_channel_ids
         )
         if not plan:
-            raise Unavailable("the router is away and nothing is known of this segment")
+            return Unavailable("the router is away and nothing is known of this segment")
         fallbacks.labels("last_good" if last_good else "static").inc()
         return plan
 
@@ -92,13 +95,6 @@ class RouterClient:
             and query.amount_minor >= channel.amount_minimum_minor
             and query.amount_minor <= (channel.amount_maximum_minor or query.amount_minor)
         )
-
-    async def _flush(self, queries: list[RouteQuery]) -> Sequence[Plan | BaseException]:
-        request = router_pb2.RouteBatchRequest(queries=[_query(query) for query in queries])
-        response = await call(
-            self._stub.RouteBatch, request, timeout_s=ROUTE_TIMEOUT_S, breaker=self._breaker
-        )
-        return [_plan(result) for result in response.results]
 
 
 def _query(query: RouteQuery) -> router_pb2.RouteQuery:

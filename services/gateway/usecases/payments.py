@@ -15,11 +15,12 @@ from services.gateway.domain import payment as payments
 from services.gateway.domain import payment_flow, saga
 from services.gateway.domain.errors import PaymentNotAuthorized, PaymentNotFound, RequestIdReused
 from services.gateway.domain.merchant import Merchant
-from services.gateway.domain.neighbours import RiskQuery, RouteQuery
-from services.gateway.domain.payment import Payment, PaymentState, Verdicts
-from services.gateway.domain.saga import Attempt
+from services.gateway.domain.neighbours import RiskQuery, RiskVerdict, RouteQuery
+from services.gateway.domain.payment import Payment, PaymentState, PaymentStep, Verdicts
+from services.gateway.domain.saga import Attempt, Plan
 from services.gateway.store.sagas import SagaTable
-from services.gateway.usecases.screening import Screening, check_currency
+from services.gateway.usecases.intake import Ask, Intake
+from services.gateway.usecases.screening import check_currency
 
 WATCH_INTERVAL_S = 0.25
 
@@ -55,14 +56,14 @@ class Payments:
         driver: Driver[Payment, Attempt],
         drives: Drives,
         table: SagaTable[Payment],
-        screening: Screening,
+        intake: Intake[Payment],
         clock: Clock,
         ids: IdSource,
     ) -> None:
         self._driver = driver
         self._drives = drives
         self._table = table
-        self._screening = screening
+        self._intake = intake
         self._clock = clock
         self._ids = ids
 
@@ -74,25 +75,26 @@ class Payments:
         """
         check_currency(merchant, order.currency)
         evaluation_id = f"{merchant.merchant_id}:{order.request_id}"
-        verdict, plan = await self._screening.screen(
-            merchant,
-            _risk_query(merchant, order, evaluation_id),
-            _route_query(merchant, order, evaluation_id),
+
+        def open_payment(risk: RiskVerdict, plan: Plan) -> PaymentStep:
+            verdicts = Verdicts(risk=risk.verdict, case_id=risk.case_id, plan=plan)
+            draft = self._draft(merchant, order, evaluation_id)
+            return payment_flow.open_payment(draft, verdicts, self._clock.now())
+
+        taken = await self._intake.take(
+            Ask(
+                merchant=merchant,
+                risk_query=_risk_query(merchant, order, evaluation_id),
+                route_query=_route_query(merchant, order, evaluation_id),
+                open=open_payment,
+            )
         )
-        now = self._clock.now()
-        draft = self._draft(merchant, order, evaluation_id)
-        step = payment_flow.open_payment(
-            draft, Verdicts(risk=verdict.verdict, case_id=verdict.case_id, plan=plan), now
-        )
-        stored = await self._driver.create(step)
-        if stored.payment_id != step.subject.payment_id:
-            if stored.fingerprint != order.fingerprint:
-                raise RequestIdReused(field="request_id", payment_id=stored.payment_id)
+        stored = taken.subject
+        if not taken.is_new and stored.fingerprint != order.fingerprint:
+            raise RequestIdReused(field="request_id", payment_id=stored.payment_id)
+        if taken.drive is None:
             return stored
-        if step.command is None:
-            return stored
-        task = self._drives.start(self._driver.drive(step))
-        ended = await self._drives.wait(task)
+        ended = await self._drives.wait(taken.drive)
         return ended or await self.get(merchant.merchant_id, stored.payment_id)
 
     async def get(self, merchant_id: str, payment_id: str) -> Payment:

@@ -6,17 +6,17 @@ from datetime import timedelta
 from libs.clock import Clock
 from libs.ids import IdSource
 from libs.paging import Page, PageRequest
-from libs.saga.driver import Driver
 from libs.saga.drives import Drives
 from services.gateway.domain import payout as payouts
 from services.gateway.domain import saga
 from services.gateway.domain.errors import PayoutNotFound, RequestIdReused
 from services.gateway.domain.merchant import Merchant
-from services.gateway.domain.neighbours import RiskQuery, RouteQuery
-from services.gateway.domain.payout import Payout, PayoutState
-from services.gateway.domain.saga import Attempt
+from services.gateway.domain.neighbours import RiskQuery, RiskVerdict, RouteQuery
+from services.gateway.domain.payout import Payout, PayoutState, PayoutStep
+from services.gateway.domain.saga import Plan
 from services.gateway.store.sagas import SagaTable
-from services.gateway.usecases.screening import Screening, check_currency
+from services.gateway.usecases.intake import Ask, Intake
+from services.gateway.usecases.screening import check_currency
 
 METHOD = "BANK_TRANSFER"
 
@@ -42,17 +42,15 @@ class Payouts:
     def __init__(
         self,
         *,
-        driver: Driver[Payout, Attempt],
         drives: Drives,
         table: SagaTable[Payout],
-        screening: Screening,
+        intake: Intake[Payout],
         clock: Clock,
         ids: IdSource,
     ) -> None:
-        self._driver = driver
         self._drives = drives
         self._table = table
-        self._screening = screening
+        self._intake = intake
         self._clock = clock
         self._ids = ids
 
@@ -81,18 +79,20 @@ class Payouts:
             method=METHOD,
             routing=request.routing,
         )
-        verdict, plan = await self._screening.screen(merchant, risk_query, route_query)
-        draft = self._draft(merchant.merchant_id, request, evaluation_id)
-        step = payouts.open_payout(draft, verdict.verdict, verdict.case_id, plan, self._clock.now())
-        stored = await self._driver.create(step)
-        if stored.payout_id != draft.payout_id:
-            if stored.fingerprint != request.fingerprint:
-                raise RequestIdReused(field="request_id", payout_id=stored.payout_id)
+
+        def open_payout(risk: RiskVerdict, plan: Plan) -> PayoutStep:
+            draft = self._draft(merchant.merchant_id, request, evaluation_id)
+            return payouts.open_payout(draft, risk.verdict, risk.case_id, plan, self._clock.now())
+
+        taken = await self._intake.take(
+            Ask(merchant=merchant, risk_query=risk_query, route_query=route_query, open=open_payout)
+        )
+        stored = taken.subject
+        if not taken.is_new and stored.fingerprint != request.fingerprint:
+            raise RequestIdReused(field="request_id", payout_id=stored.payout_id)
+        if taken.drive is None:
             return stored
-        if step.command is None:
-            return stored
-        task = self._drives.start(self._driver.drive(step))
-        ended = await self._drives.wait(task)
+        ended = await self._drives.wait(taken.drive)
         return ended or await self.get(merchant.merchant_id, stored.payout_id)
 
     async def get(self, merchant_id: str, payout_id: str) -> Payout:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from libs.errors import FiscError
 from libs.events.log import StoredEvent
 from libs.saga.table import BacklogLine
 from services.gateway.domain.channel import Connector
@@ -18,8 +19,8 @@ from services.gateway.domain.saga import Plan
 
 
 class Risk(Protocol):
-    async def evaluate(self, query: RiskQuery) -> RiskVerdict:
-        """Raises a FiscError of kind UNAVAILABLE when risk cannot be asked."""
+    async def evaluate(self, queries: Sequence[RiskQuery]) -> Sequence[RiskVerdict | FiscError]:
+        """An answer for each, in order; errors of kind UNAVAILABLE when risk cannot be asked. Raises nothing."""
         ...
 
     async def case_state(self, case_id: str) -> str:
@@ -28,8 +29,11 @@ class Risk(Protocol):
 
 
 class Router(Protocol):
-    async def route(self, query: RouteQuery) -> Plan:
-        """Channels, best first; empty when none fits. Falls back to what it knows while the router is away."""
+    async def route(self, queries: Sequence[RouteQuery]) -> Sequence[Plan | FiscError]:
+        """For each its channels, best first; empty when none fits. Falls back to what it knows while the router is away.
+
+        Raises nothing.
+        """
         ...
 
 

@@ -1,6 +1,7 @@
 """What is asked before an operation is written down: may the merchant, does risk allow, which channels."""
 
 import asyncio
+from collections.abc import Sequence
 
 from libs.errors import FiscError
 from libs.money import is_currency
@@ -23,33 +24,46 @@ def check_currency(merchant: Merchant, currency: str) -> None:
 
 
 class Screening:
-    """Asks risk and the router at the same time."""
+    """Asks risk and the router at the same time, each once for all."""
 
     def __init__(self, risk: Risk, router: Router) -> None:
         self._risk = risk
         self._router = router
 
     async def screen(
-        self, merchant: Merchant, risk_query: RiskQuery, route_query: RouteQuery
-    ) -> tuple[RiskVerdict, Plan]:
-        """Risk's verdict and the plan. Raises RequestIdReused, and FiscErrors of kind UNAVAILABLE."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                judging = group.create_task(self._judge(merchant, risk_query))
-                planning = group.create_task(self._router.route(route_query))
-        except BaseExceptionGroup as errors:
-            first = errors.exceptions[0]
-            if isinstance(first, FiscError) and first.reason in _REUSED:
-                raise RequestIdReused(field="request_id") from None
-            raise first from None
-        return judging.result(), planning.result()
+        self, asks: Sequence[tuple[Merchant, RiskQuery, RouteQuery]]
+    ) -> list[tuple[RiskVerdict, Plan] | FiscError]:
+        """Risk's verdict and the plan for each; RequestIdReused, or an error of kind UNAVAILABLE, for each that has none."""
+        async with asyncio.TaskGroup() as group:
+            judging = group.create_task(self._judge([(ask[0], ask[1]) for ask in asks]))
+            planning = group.create_task(self._router.route([query for _, _, query in asks]))
+        answers = zip(judging.result(), planning.result(), strict=True)
+        return [_both(judged, planned) for judged, planned in answers]
 
-    async def _judge(self, merchant: Merchant, query: RiskQuery) -> RiskVerdict:
-        """Risk's word, or the merchant's own policy while risk cannot be asked."""
-        try:
-            return await self._risk.evaluate(query)
-        except FiscError as error:
-            is_small = query.amount_minor <= merchant.risk_down_limit_minor
-            if error.kind in AWAY and merchant.risk_down_allowed and is_small:
-                return RiskVerdict(verdict="ALLOW")
-            raise
+    async def _judge(
+        self, asks: Sequence[tuple[Merchant, RiskQuery]]
+    ) -> list[RiskVerdict | FiscError]:
+        answers = await self._risk.evaluate([query for _, query in asks])
+        return [_or_policy(*ask, answer) for ask, answer in zip(asks, answers, strict=True)]
+
+
+def _or_policy(
+    merchant: Merchant, query: RiskQuery, answer: RiskVerdict | FiscError
+) -> RiskVerdict | FiscError:
+    """Risk's word, or the merchant's own policy while risk cannot be asked."""
+    if isinstance(answer, FiscError) and answer.kind in AWAY and merchant.risk_down_allowed:
+        is_small = query.amount_minor <= merchant.risk_down_limit_minor
+        return RiskVerdict(verdict="ALLOW") if is_small else answer
+    return answer
+
+
+def _both(
+    judged: RiskVerdict | FiscError, planned: Plan | FiscError
+) -> tuple[RiskVerdict, Plan] | FiscError:
+    for answer in (judged, planned):
+        if isinstance(answer, FiscError):
+            is_reused = answer.reason in _REUSED
+            return RequestIdReused(field="request_id") if is_reused else answer
+    assert isinstance(judged, RiskVerdict)  # noqa: S101 - errors were answered above
+    assert isinstance(planned, tuple)  # noqa: S101
+    return judged, planned

@@ -41,7 +41,6 @@ async def sweeping(table: Errands, outside: Outside, now: datetime) -> AsyncIter
     driver: Driver[Errand, Try] = Driver(
         flow="errand",
         table=table,
-        create=save,
         save=save,
         decide=toy.decide,
         perform=outside,

@@ -194,7 +194,10 @@ class MemoryTable:
     def key(self, subject: Errand) -> str:
         return subject.errand_id
 
-    async def create(self, saved: Saved[Errand, Try]) -> Errand:
+    async def create(self, batch: Sequence[Saved[Errand, Try]]) -> list[Errand | BaseException]:
+        return [self._create(saved) for saved in batch]
+
+    def _create(self, saved: Saved[Errand, Try]) -> Errand:
         subject = saved.step.subject
         for row in self.rows.values():
             if row.request_id == subject.request_id:
@@ -302,7 +305,6 @@ def driver(table: MemoryTable, outside: Outside, clock: FrozenClock) -> Driver[E
     return Driver(
         flow="errand",
         table=table,
-        create=_Writer(table.create),
         save=_Writer(table.save),
         decide=decide,
         perform=outside,
