@@ -80,7 +80,11 @@ async def take(world: World, merchant_id: str) -> Snapshot:
         for kind in KINDS
     }
     ids = [row["id"] for rows in subjects.values() for row in rows]
-    attempts = await _fetch(gateway, "SELECT * FROM attempt WHERE subject_id = ANY ($1)", ids)
+    attempts = await _fetch(
+        gateway,
+        "SELECT * FROM attempt WHERE subject_id = ANY ($1) ORDER BY subject_id, number",
+        ids,
+    )
     endings = await _fetch(
         gateway,
         "SELECT subject_id FROM event_log WHERE subject_id = ANY ($1)"

@@ -41,7 +41,7 @@ RESOLVED = "RESOLVED"
 _QUERY_BACKOFF_S = (1, 2, 5, 15, 60, 300)
 _BACKOFF_S: Mapping[str, tuple[float, ...]] = {
     # The ledger is a neighbour, and a payee waits.
-    "HOLDING": (0.5, 1, 2, 5, 15, 60),
+    "HOLDING": (0.5, 1, 2, 5, 10),
     # A person decides; risk's own word hurries it.
     "REVIEW": (5, 15, 60, 300),
     # Captures in flight keep an authorisation from being released.
