@@ -9,6 +9,7 @@ from libs.db import migrate, pool
 from libs.rpc import server
 from services.account import workers
 from services.account.config import Settings
+from services.account.domain.work import Window
 from services.account.handlers.servicer import SERVICE_NAME, AccountServicer
 from services.account.store import Store
 from services.account.usecases.chart import Chart
@@ -21,7 +22,7 @@ async def main() -> None:
     """Run until told to stop."""
     settings = config.load(Settings)
     log.configure("account", settings.log_level, settings.log_format)
-    await migrate.upgrade(settings.database_url, MIGRATIONS)
+    await migrate.upgrade(settings.owner_database_url or settings.database_url, MIGRATIONS)
     database = await pool.open_pool(
         settings.database_url, size=settings.db_pool_size, application_name="fisc-account"
     )
@@ -33,6 +34,10 @@ async def main() -> None:
         booking_zone=ZoneInfo(settings.booking_zone),
         writers=settings.writers,
         linger_max_s=settings.linger_max_s,
+        window=Window(
+            back_days=settings.effective_back_days_max,
+            ahead_days=settings.effective_ahead_days_max,
+        ),
     )
     async with database, posting:
         chart = Chart(store, clock)

@@ -34,5 +34,10 @@ class Settings(ServiceSettings):
     # More writers than this wait for each other's rows rather than work.
     writers: int = Field(default=2, ge=1)
     linger_max_s: float = Field(default=0.008, ge=0)
+    # Where tables belong to another role than the one that serves: who owns them, for migrations.
+    owner_database_url: str = ""
+    # How far from the booking day a transfer's effective date may lie.
+    effective_back_days_max: int = Field(default=3_660, ge=0)
+    effective_ahead_days_max: int = Field(default=3_660, ge=0)
     hold_expiry_interval_s: float = Field(default=1.0, gt=0)
     imbalance_interval_s: float = Field(default=30.0, gt=0)

@@ -4,6 +4,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Self
 
 from libs import money
 from libs.errors import FiscError
@@ -21,44 +22,62 @@ class Direction(enum.StrEnum):
 
 
 class Role(enum.StrEnum):
-    """What an account is for."""
+    """What an account is for.
 
-    MERCHANT_AVAILABLE = "MERCHANT_AVAILABLE"
-    MERCHANT_PENDING = "MERCHANT_PENDING"
+    Suspense counts as credit-normal: positive is a long difference (长款, money we hold and cannot
+    explain), negative a short one (短款). Liquidity does too: positive is a long position.
+
+    Only what may never be overdrawn has a floor. Pending has none on purpose: the refunds of a day
+    may exceed its sales, and the next settlement nets them.
+    """
+
+    is_credit_normal: bool
+    """Whether credits raise the balance."""
+    has_floor: bool
+    """Whether available money may never fall below zero, whatever the account's own bounds."""
+
+    def __new__(cls, value: str, is_credit_normal: bool = False, has_floor: bool = False) -> Self:
+        """Members carry what is asked of them in every booking; a look into a set costs more."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.is_credit_normal = is_credit_normal
+        member.has_floor = has_floor
+        return member
+
+    MERCHANT_AVAILABLE = "MERCHANT_AVAILABLE", True, True
+    MERCHANT_PENDING = "MERCHANT_PENDING", True
+    MERCHANT_RESERVE = "MERCHANT_RESERVE", True, True
     CHANNEL_RECEIVABLE = "CHANNEL_RECEIVABLE"
     BANK_MIRROR = "BANK_MIRROR"
-    FEE_INCOME = "FEE_INCOME"
+    FEE_INCOME = "FEE_INCOME", True
     CHANNEL_COST = "CHANNEL_COST"
-    SUSPENSE = "SUSPENSE"
+    SUSPENSE = "SUSPENSE", True
     IN_TRANSIT = "IN_TRANSIT"
-
-    @property
-    def is_credit_normal(self) -> bool:
-        """Whether credits raise the balance.
-
-        Suspense counts as credit-normal: positive is a long difference (长款, money we hold and
-        cannot explain), negative a short one (短款).
-        """
-        return self in _CREDIT_NORMAL
-
-    @property
-    def has_floor(self) -> bool:
-        """Whether available money may never fall below zero.
-
-        Only what a merchant may use now has a floor. Pending has none on purpose: the refunds of a
-        day may exceed its sales, and the next settlement nets them.
-        """
-        return self is Role.MERCHANT_AVAILABLE
+    LIQUIDITY = "LIQUIDITY", True
+    DUE_FROM = "DUE_FROM"
+    DUE_TO = "DUE_TO", True
+    LIMIT = "LIMIT", True, True
 
 
-_CREDIT_NORMAL = frozenset(
-    {Role.MERCHANT_AVAILABLE, Role.MERCHANT_PENDING, Role.FEE_INCOME, Role.SUSPENSE}
-)
+class AccountState(enum.StrEnum):
+    """What may be booked on an account."""
+
+    OPEN = "OPEN"
+    DEBITS_FROZEN = "DEBITS_FROZEN"
+    CREDITS_FROZEN = "CREDITS_FROZEN"
+    FROZEN = "FROZEN"
+    CLOSED = "CLOSED"
+
+
+_REFUSED_STATES = {
+    Direction.DEBIT: frozenset({AccountState.DEBITS_FROZEN, AccountState.FROZEN}),
+    Direction.CREDIT: frozenset({AccountState.CREDITS_FROZEN, AccountState.FROZEN}),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """One virtual account. Its description never changes once it is open."""
+    """One virtual account. Its description never changes once it is open; its bounds may."""
 
     account_id: str
     owner_id: str
@@ -67,11 +86,43 @@ class Account:
     display_name: str
     parent_id: str
     opened_at: datetime
+    tenant_id: str = ""
+    floor_minor: int | None = None
+    ceiling_minor: int | None = None
+
+    @property
+    def book_id(self) -> str:
+        """The book of its tenant and currency, as in "CNY" (the platform's own) or "ten_1/CNY"."""
+        return f"{self.tenant_id}/{self.currency}" if self.tenant_id else self.currency
+
+    @property
+    def terms(self) -> "Terms":
+        """Under what terms it is opened."""
+        return Terms(
+            book_id=self.book_id, floor_minor=self.floor_minor, ceiling_minor=self.ceiling_minor
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a booking reads of an account and does not change."""
+
+    book_id: str = ""
+    floor_minor: int | None = None
+    ceiling_minor: int | None = None
+    state: AccountState = AccountState.OPEN
+
+
+_NO_TERMS = Terms()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """How an account stands: everything ever debited and credited, and what holds set aside."""
+    """How an account stands: everything ever debited and credited, and what holds set aside.
+
+    `version` counts the changes of the row, so that a writer whose row has moved since it was
+    loaded learns of it. `booked_at` is that of the latest entry.
+    """
 
     account_id: str
     role: Role
@@ -80,20 +131,35 @@ class Balance:
     credits_minor: int = 0
     held_minor: int = 0
     sequence: int = 0
+    version: int = 0
+    booked_at: datetime | None = None
+    terms: Terms = _NO_TERMS
 
     @property
     def posted_minor(self) -> int:
         """What is booked, on the account's normal side."""
-        net_minor = self.credits_minor - self.debits_minor
-        return net_minor if self.role.is_credit_normal else -net_minor
+        if self.role.is_credit_normal:
+            return self.credits_minor - self.debits_minor
+        return self.debits_minor - self.credits_minor
 
     @property
     def available_minor(self) -> int:
         """What is booked and not set aside."""
         return self.posted_minor - self.held_minor
 
+    @property
+    def floor_minor(self) -> int | None:
+        """The least that must stay available; None for no floor."""
+        floor_minor = self.terms.floor_minor
+        return 0 if floor_minor is None and self.role.has_floor else floor_minor
+
     def moved(
-        self, direction: Direction, amount_minor: int, *, released_minor: int = 0
+        self,
+        direction: Direction,
+        amount_minor: int,
+        *,
+        released_minor: int = 0,
+        at: datetime | None = None,
     ) -> "Balance":
         """Return the balance after one entry that also lets go of `released_minor` of holds."""
         is_debit = direction is Direction.DEBIT
@@ -101,26 +167,53 @@ class Balance:
             account_id=self.account_id,
             role=self.role,
             currency=self.currency,
-            debits_minor=self.debits_minor + (amount_minor if is_debit else 0),
-            credits_minor=self.credits_minor + (0 if is_debit else amount_minor),
+            debits_minor=self.debits_minor + amount_minor if is_debit else self.debits_minor,
+            credits_minor=self.credits_minor if is_debit else self.credits_minor + amount_minor,
             held_minor=self.held_minor - released_minor,
             sequence=self.sequence + 1,
+            version=self.version + 1,
+            booked_at=at or self.booked_at,
+            terms=self.terms,
         )
 
     def holding(self, amount_minor: int) -> "Balance":
         """Return the balance with that much more (or less, if negative) set aside."""
-        return replace(self, held_minor=self.held_minor + amount_minor)
+        return replace(self, held_minor=self.held_minor + amount_minor, version=self.version + 1)
 
     def refusal(self) -> FiscError | None:
         """Say why the account may not stand like this, or None if it may."""
-        if self.role.has_floor and self.available_minor < 0:
+        posted_minor = self.posted_minor
+        floor_minor = self.floor_minor
+        if floor_minor is not None and posted_minor - self.held_minor < floor_minor:
             return errors.InsufficientFunds(
                 field="amount.amount_minor",
                 account_id=self.account_id,
-                short_minor=str(-self.available_minor),
+                short_minor=str(floor_minor - self.available_minor),
             )
-        if max(self.debits_minor, self.credits_minor, self.held_minor) > TURNOVER_MINOR_MAX:
+        ceiling_minor = self.terms.ceiling_minor
+        if ceiling_minor is not None and posted_minor > ceiling_minor:
+            return errors.CeilingExceeded(
+                field="amount.amount_minor",
+                account_id=self.account_id,
+                over_minor=str(posted_minor - ceiling_minor),
+            )
+        if (
+            self.debits_minor > TURNOVER_MINOR_MAX
+            or self.credits_minor > TURNOVER_MINOR_MAX
+            or self.held_minor > TURNOVER_MINOR_MAX
+        ):
             return errors.BalanceOverflow(account_id=self.account_id)
+        return None
+
+    def state_refusal(self, direction: Direction, field: str) -> FiscError | None:
+        """Say why the account's state forbids an entry on that side, or None."""
+        state = self.terms.state
+        if state is AccountState.OPEN:
+            return None
+        if state is AccountState.CLOSED:
+            return errors.AccountClosed(field=field, account_id=self.account_id)
+        if state in _REFUSED_STATES[direction]:
+            return errors.AccountFrozen(field=field, account_id=self.account_id, state=state.value)
         return None
 
 
@@ -205,7 +298,7 @@ def open_accounts(known: Mapping[str, Account], requested: Sequence[Account]) ->
 
 
 def _difference(existing: Account, account: Account) -> FiscError | None:
-    for field in ("owner_id", "role", "currency", "display_name", "parent_id"):
+    for field in ("owner_id", "role", "currency", "display_name", "parent_id", "tenant_id"):
         if getattr(existing, field) != getattr(account, field):
             return errors.AccountExistsDifferently(field=field, account_id=account.account_id)
     return None
@@ -214,6 +307,9 @@ def _difference(existing: Account, account: Account) -> FiscError | None:
 def _opening_refusal(standing: Mapping[str, Account], account: Account) -> FiscError | None:
     if not money.is_currency(account.currency):
         return errors.UnknownCurrency(field="currency", currency=account.currency)
+    unbounded = Balance(account_id=account.account_id, role=account.role, currency="")
+    if (error := bounds_refusal(unbounded, account.terms)) is not None:
+        return error
     if not account.parent_id:
         return None
     parent = standing.get(account.parent_id)
@@ -223,4 +319,20 @@ def _opening_refusal(standing: Mapping[str, Account], account: Account) -> FiscE
         return errors.CurrencyMismatch(
             "the parent is kept in another currency", field="parent_id", currency=parent.currency
         )
+    if parent.tenant_id != account.tenant_id:
+        return errors.BookMismatch("the parent is another tenant's", field="parent_id")
+    return None
+
+
+def bounds_refusal(balance: Balance, terms: Terms) -> FiscError | None:
+    """Say why an account that stands like this may not have these bounds, or None."""
+    floor_minor, ceiling_minor = terms.floor_minor, terms.ceiling_minor
+    if floor_minor is not None and balance.role.has_floor and floor_minor < 0:
+        return errors.BoundsInvalid("the role forbids less than zero", field="floor_minor")
+    if ceiling_minor is not None and ceiling_minor < (floor_minor or 0):
+        return errors.BoundsInvalid(field="ceiling_minor")
+    if floor_minor is not None and balance.available_minor < floor_minor:
+        return errors.BalanceOutOfBounds(field="floor_minor", account_id=balance.account_id)
+    if ceiling_minor is not None and balance.posted_minor > ceiling_minor:
+        return errors.BalanceOutOfBounds(field="ceiling_minor", account_id=balance.account_id)
     return None

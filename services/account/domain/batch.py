@@ -1,12 +1,13 @@
 """What a batch needs to see, what was loaded for it, and what was decided."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.account.domain.accounts import Balance
 from services.account.domain.commands import (
     CAPTURE_SUFFIX,
     BookedTransfer,
+    CaptureGroup,
     CaptureHold,
     Command,
     ExpireHold,
@@ -14,7 +15,9 @@ from services.account.domain.commands import (
     PlaceHold,
     Transfer,
     Verdict,
+    VoidGroup,
     VoidHold,
+    capture_transfer_id,
 )
 
 
@@ -25,6 +28,22 @@ class Needs:
     account_ids: frozenset[str]
     transfer_ids: frozenset[str]
     hold_ids: frozenset[str]
+    reversed_ids: frozenset[str] = frozenset()
+    """Transfers to be reversed: they, their accounts, and how much of each is reversed already."""
+    group_ids: frozenset[str] = frozenset()
+    """Groups whose holds are needed, all of them."""
+    captures: Mapping[str, int] = field(default_factory=dict)
+    """How many captures of each hold are asked."""
+
+    def capture_transfer_ids(self, holds: Iterable[Hold]) -> set[str]:
+        """The ids that captures may book, of the holds that are known."""
+        return {
+            capture_transfer_id(hold.hold_id, hold.captures_count + number)
+            for hold in holds
+            for number in range(
+                1, self.captures.get(hold.hold_id, 0) + (hold.group_id in self.group_ids) + 1
+            )
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +53,8 @@ class Book:
     balances: Mapping[str, Balance]
     transfers: Mapping[str, Transfer]
     holds: Mapping[str, Hold]
+    reversed_minor: Mapping[str, int] = field(default_factory=dict)
+    """How much of a transfer its reversals have taken back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,21 +73,34 @@ def needs(commands: Iterable[Command]) -> Needs:
     account_ids: set[str] = set()
     transfer_ids: set[str] = set()
     hold_ids: set[str] = set()
+    reversed_ids: set[str] = set()
+    group_ids: set[str] = set()
+    captures: dict[str, int] = {}
     for command in commands:
+        if isinstance(command, Transfer):
+            account_ids.add(command.debit_account_id)
+            account_ids.add(command.credit_account_id)
+            transfer_ids.add(command.transfer_id)
+            if command.reverses_transfer_id:
+                reversed_ids.add(command.reverses_transfer_id)
+            continue
         match command:
-            case Transfer():
-                account_ids |= {command.debit_account_id, command.credit_account_id}
-                transfer_ids.add(command.transfer_id)
             case PlaceHold(hold=hold):
                 account_ids |= {hold.debit_account_id, hold.credit_account_id}
                 hold_ids.add(hold.hold_id)
             case CaptureHold(hold_id=hold_id):
                 transfer_ids.add(hold_id + CAPTURE_SUFFIX)
                 hold_ids.add(hold_id)
+                captures[hold_id] = captures.get(hold_id, 0) + 1
             case VoidHold(hold_id=hold_id) | ExpireHold(hold_id=hold_id):
                 hold_ids.add(hold_id)
+            case CaptureGroup(group_id=group_id) | VoidGroup(group_id=group_id):
+                group_ids.add(group_id)
     return Needs(
         account_ids=frozenset(account_ids),
         transfer_ids=frozenset(transfer_ids),
         hold_ids=frozenset(hold_ids),
+        reversed_ids=frozenset(reversed_ids),
+        group_ids=frozenset(group_ids),
+        captures=captures,
     )

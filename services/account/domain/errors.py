@@ -45,6 +45,55 @@ class CurrencyMismatch(FiscError):
     reason = "CURRENCY_MISMATCH"
 
 
+class BookMismatch(FiscError):
+    """The two accounts are in the books of different tenants."""
+
+    kind = ErrorKind.INVALID
+    reason = "BOOK_MISMATCH"
+
+
+class AccountFrozen(FiscError):
+    """The account takes no entries on this side for now."""
+
+    kind = ErrorKind.REJECTED
+    reason = "ACCOUNT_FROZEN"
+
+
+class AccountClosed(FiscError):
+    """The account is closed."""
+
+    kind = ErrorKind.REJECTED
+    reason = "ACCOUNT_CLOSED"
+
+
+class AccountNotEmpty(FiscError):
+    """Only an account at zero and without holds can be closed."""
+
+    kind = ErrorKind.REJECTED
+    reason = "ACCOUNT_NOT_EMPTY"
+
+
+class BoundsInvalid(FiscError):
+    """The ceiling is below the floor, or below zero."""
+
+    kind = ErrorKind.INVALID
+    reason = "BOUNDS_INVALID"
+
+
+class BalanceOutOfBounds(FiscError):
+    """The account does not stand within these bounds now."""
+
+    kind = ErrorKind.REJECTED
+    reason = "BALANCE_OUT_OF_BOUNDS"
+
+
+class RequestIdReused(FiscError):
+    """Another change was asked under this request_id."""
+
+    kind = ErrorKind.ALREADY_EXISTS
+    reason = "REQUEST_ID_REUSED"
+
+
 class AmountOutOfRange(FiscError):
     """The amount must be positive and at most 10^15 minor units."""
 
@@ -57,6 +106,13 @@ class InvalidEffectiveDate(FiscError):
 
     kind = ErrorKind.INVALID
     reason = "INVALID_EFFECTIVE_DATE"
+
+
+class EffectiveDateOutOfWindow(FiscError):
+    """The effective date is too far from the booking day."""
+
+    kind = ErrorKind.REJECTED
+    reason = "EFFECTIVE_DATE_OUT_OF_WINDOW"
 
 
 class SameAccount(FiscError):
@@ -80,6 +136,41 @@ class TransferIdReused(FiscError):
     reason = "TRANSFER_ID_REUSED"
 
 
+class TransferNotFound(FiscError):
+    """There is no such transfer to reverse."""
+
+    kind = ErrorKind.NOT_FOUND
+    reason = "TRANSFER_NOT_FOUND"
+
+
+class ReversalDiffers(FiscError):
+    """A reversal moves between the same accounts, in the same currency, the other way."""
+
+    kind = ErrorKind.INVALID
+    reason = "REVERSAL_DIFFERS"
+
+
+class ReversalTooLarge(FiscError):
+    """Reversals of a transfer never exceed it together."""
+
+    kind = ErrorKind.REJECTED
+    reason = "REVERSAL_TOO_LARGE"
+
+
+class BalancingUnsupported(FiscError):
+    """No account of this transfer gives anything that could be counted."""
+
+    kind = ErrorKind.INVALID
+    reason = "BALANCING_UNSUPPORTED"
+
+
+class NothingToMove(FiscError):
+    """The account that gives has nothing above what it must keep."""
+
+    kind = ErrorKind.REJECTED
+    reason = "NOTHING_TO_MOVE"
+
+
 class LinkedFailed(FiscError):
     """Another transfer of the chain was refused."""
 
@@ -92,6 +183,13 @@ class InsufficientFunds(FiscError):
 
     kind = ErrorKind.REJECTED
     reason = "INSUFFICIENT_FUNDS"
+
+
+class CeilingExceeded(FiscError):
+    """The account may not hold so much."""
+
+    kind = ErrorKind.REJECTED
+    reason = "CEILING_EXCEEDED"
 
 
 class BalanceOverflow(FiscError):
@@ -148,6 +246,27 @@ class CaptureTooLarge(FiscError):
 
     kind = ErrorKind.INVALID
     reason = "CAPTURE_TOO_LARGE"
+
+
+class CaptureIdRequired(FiscError):
+    """Of several captures of a hold each must be named."""
+
+    kind = ErrorKind.INVALID
+    reason = "CAPTURE_ID_REQUIRED"
+
+
+class CaptureIdReused(FiscError):
+    """Another capture of this hold has this name."""
+
+    kind = ErrorKind.ALREADY_EXISTS
+    reason = "CAPTURE_ID_REUSED"
+
+
+class TooManyCaptures(FiscError):
+    """The hold has been captured as often as one may."""
+
+    kind = ErrorKind.REJECTED
+    reason = "TOO_MANY_CAPTURES"
 
 
 class LostRace(FiscError):

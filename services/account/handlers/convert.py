@@ -7,16 +7,27 @@ from fisc.common.v1 import money_pb2
 from libs.errors import FiscError
 from libs.rpc import convert
 from services.account.domain import errors
-from services.account.domain.accounts import Account, Balance, Entry, Role, TrialBalance
+from services.account.domain.accounts import (
+    Account,
+    AccountState,
+    Balance,
+    Entry,
+    Role,
+    TrialBalance,
+)
 from services.account.domain.commands import (
+    Balancing,
+    CaptureGroup,
     CaptureHold,
     Hold,
     HoldVerdict,
     Transfer,
     TransferVerdict,
+    capture_transfer_id,
 )
 
 _ROLE_PREFIX = "ACCOUNT_ROLE_"
+_ACCOUNT_STATE_PREFIX = "ACCOUNT_STATE_"
 _STATE_PREFIX = "STATE_"
 _DIRECTION_PREFIX = "DIRECTION_"
 _NOT_OPENED_YET = datetime.min.replace(tzinfo=UTC)
@@ -45,10 +56,15 @@ def account_from_proto(account: account_pb2.Account) -> Account:
         display_name=account.display_name,
         parent_id=account.parent_id,
         opened_at=_NOT_OPENED_YET,
+        tenant_id=account.tenant_id,
+        floor_minor=account.floor_minor if account.HasField("floor_minor") else None,
+        ceiling_minor=account.ceiling_minor if account.HasField("ceiling_minor") else None,
     )
 
 
-def account_to_proto(account: Account) -> account_pb2.Account:
+def account_to_proto(
+    account: Account, state: AccountState = AccountState.OPEN
+) -> account_pb2.Account:
     """Show an account."""
     return account_pb2.Account(
         account_id=account.account_id,
@@ -58,6 +74,10 @@ def account_to_proto(account: Account) -> account_pb2.Account:
         display_name=account.display_name,
         parent_id=account.parent_id,
         opened_at=convert.to_timestamp(account.opened_at),
+        tenant_id=account.tenant_id,
+        floor_minor=account.floor_minor,
+        ceiling_minor=account.ceiling_minor,
+        state=account_pb2.AccountState.Value(_ACCOUNT_STATE_PREFIX + state),
     )
 
 
@@ -92,6 +112,9 @@ def transfer_from_proto(transfer: account_pb2.Transfer) -> Transfer:
         description=transfer.description,
         effective_date=transfer.effective_date,
         linked=transfer.linked,
+        balancing=Balancing.AT_MOST if transfer.balancing else None,
+        keep_minor=transfer.keep_minor,
+        reverses_transfer_id=transfer.reverses_transfer_id,
     )
 
 
@@ -104,6 +127,7 @@ def transfer_verdict_to_proto(verdict: TransferVerdict) -> account_pb2.TransferR
         error=convert.error_to_item(verdict.error) if verdict.error else None,
         debit_balance=balance_to_proto(verdict.debit) if verdict.debit else None,
         credit_balance=balance_to_proto(verdict.credit) if verdict.credit else None,
+        applied_amount_minor=verdict.applied_minor,
     )
 
 
@@ -118,25 +142,33 @@ def hold_from_proto(hold: account_pb2.Hold) -> Hold:
         amount_minor=hold.amount.amount_minor,
         reference=hold.reference,
         expires_at=convert.from_timestamp(hold.expires_at) if has_expiry else None,
+        linked=hold.linked,
+        group_id=hold.group_id,
     )
 
 
-def capture_from_proto(capture: account_pb2.Capture) -> CaptureHold:
-    """Read how much of a hold to take."""
+def capture_from_proto(capture: account_pb2.Capture) -> CaptureHold | CaptureGroup:
+    """Read how much of a hold to take, or which group."""
+    if capture.group_id:
+        return CaptureGroup(group_id=capture.group_id, description=capture.description)
     return CaptureHold(
         hold_id=capture.hold_id,
         amount_minor=capture.amount_minor,
         description=capture.description,
+        keep_open=capture.keep_open,
+        capture_id=capture.capture_id,
     )
 
 
 def hold_verdict_to_proto(verdict: HoldVerdict) -> account_pb2.HoldResult:
-    """Show what became of a hold."""
+    """Show what became of a hold or a group."""
     return account_pb2.HoldResult(
         hold_id=verdict.hold_id,
         accepted=verdict.error is None,
         hold=_hold_to_proto(verdict.hold) if verdict.hold else None,
         error=convert.error_to_item(verdict.error) if verdict.error else None,
+        group_id=verdict.group_id,
+        group_holds=map(_hold_to_proto, verdict.group_holds),
     )
 
 
@@ -151,6 +183,15 @@ def _hold_to_proto(hold: Hold) -> account_pb2.Hold:
         state=account_pb2.Hold.State.Value(_STATE_PREFIX + hold.state),
         captured_minor=hold.captured_minor,
         expires_at=convert.to_timestamp(hold.expires_at) if hold.expires_at else None,
+        group_id=hold.group_id,
+        captures=[
+            account_pb2.HoldCapture(
+                capture_id=capture_id,
+                amount_minor=amount_minor,
+                transfer_id=capture_transfer_id(hold.hold_id, number),
+            )
+            for number, (capture_id, amount_minor) in enumerate(hold.captures, start=1)
+        ],
     )
 
 

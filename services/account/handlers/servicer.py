@@ -1,5 +1,6 @@
 """AccountService: every method turns a request into one use case and its result into a response."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -8,7 +9,7 @@ from typing_extensions import override
 from fisc.account.v1 import account_pb2 as pb
 from fisc.account.v1 import account_pb2_grpc
 from libs.paging import PageRequest
-from services.account.handlers import convert
+from services.account.handlers import convert, convert_operations
 from services.account.usecases.chart import Chart
 from services.account.usecases.posting import Posting
 
@@ -43,7 +44,8 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
     ) -> pb.GetAccountResponse:
         account, balance = await self._chart.get_account(request.account_id)
         return pb.GetAccountResponse(
-            account=convert.account_to_proto(account), balance=convert.balance_to_proto(balance)
+            account=convert.account_to_proto(account, balance.terms.state),
+            balance=convert.balance_to_proto(balance),
         )
 
     @override
@@ -56,7 +58,10 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
             page=PageRequest(request.page_size, request.page_token),
         )
         return pb.ListAccountsResponse(
-            accounts=[convert.account_to_proto(account) for account, _ in page.items],
+            accounts=[
+                convert.account_to_proto(account, balance.terms.state)
+                for account, balance in page.items
+            ],
             balances=[convert.balance_to_proto(balance) for _, balance in page.items],
             next_page_token=page.next_token,
         )
@@ -97,7 +102,7 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
     async def VoidHolds(
         self, request: pb.VoidHoldsRequest, context: Context
     ) -> pb.VoidHoldsResponse:
-        verdicts = await self._posting.void_holds(request.hold_ids)
+        verdicts = await self._posting.void_holds(request.hold_ids, request.group_ids)
         return pb.VoidHoldsResponse(results=map(convert.hold_verdict_to_proto, verdicts))
 
     @override
@@ -118,3 +123,30 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
     ) -> pb.GetTrialBalanceResponse:
         trial_balance = await self._chart.get_trial_balance(request.currency)
         return convert.trial_balance_to_proto(trial_balance)
+
+    @override
+    async def ChangeAccounts(
+        self, request: pb.ChangeAccountsRequest, context: Context
+    ) -> pb.ChangeAccountsResponse:
+        changes = list(map(convert_operations.change_from_proto, request.changes))
+        verdicts = await self._chart.change_accounts(request.request_id, changes)
+        return pb.ChangeAccountsResponse(
+            results=map(convert_operations.change_verdict_to_proto, verdicts)
+        )
+
+    @override
+    async def PostConversions(
+        self, request: pb.PostConversionsRequest, context: Context
+    ) -> pb.PostConversionsResponse:
+        conversions = list(map(convert_operations.conversion_from_proto, request.conversions))
+        verdicts = await self._posting.post_conversions(conversions)
+        return pb.PostConversionsResponse(
+            results=map(convert_operations.conversion_verdict_to_proto, verdicts)
+        )
+
+    @override
+    async def VerifyChain(
+        self, request: pb.VerifyChainRequest, context: Context
+    ) -> AsyncIterator[pb.VerifyChainResponse]:
+        async for progress in self._chart.verify(batches_only=request.batches_only):
+            yield convert_operations.progress_to_proto(progress)

@@ -1,14 +1,16 @@
 """The chart of accounts and what it shows: balances, statements, the trial balance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 from libs.clock import Clock
 from libs.errors import FiscError
 from libs.paging import InvalidPageToken, Page, PageRequest
-from services.account.domain import accounts, errors, texts
+from services.account.domain import accounts, changes, errors, texts
 from services.account.domain.accounts import Account, Balance, Entry, Role, TrialBalance
-from services.account.store import IdTaken, Store
+from services.account.domain.changes import Change, ChangeVerdict
+from services.account.store import Overtaken, Store
+from services.account.usecases.proof import Progress, Proof
 
 TRIES_MAX = 5
 SEQUENCE_DIGITS_MAX = 18
@@ -34,7 +36,29 @@ class Chart:
                     if opening.opened:
                         await writer.insert_accounts(opening.opened)
                     return opening.results
-            except IdTaken:
+            except Overtaken:
+                continue
+        raise errors.LostRace(retry_after_s=0.1)
+
+    async def change_accounts(
+        self, request_id: str, requested: Sequence[Change]
+    ) -> Sequence[ChangeVerdict]:
+        """Freeze, close, reopen or bound accounts. Idempotent by request id and account."""
+        texts.check("request_id", request_id)
+        texts.check_items("changes", requested)
+        for _ in range(TRIES_MAX):
+            try:
+                async with self._store.writing() as writer:
+                    known, balances = await writer.load_changes(
+                        request_id, {change.account_id for change in requested}
+                    )
+                    changing = changes.change_accounts(
+                        known, balances, requested, request_id=request_id, now=self._clock.now()
+                    )
+                    if changing.records:
+                        await writer.save_changes(changing)
+                    return changing.verdicts
+            except Overtaken:
                 continue
         raise errors.LostRace(retry_after_s=0.1)
 
@@ -76,6 +100,10 @@ class Chart:
         """Sum every account by role and currency; "" means every currency."""
         texts.check("currency", currency)
         return TrialBalance(lines=await self._store.sum_balances(currency))
+
+    def verify(self, *, batches_only: bool) -> AsyncIterator[Progress]:
+        """Prove that nothing booked was changed; see Proof."""
+        return Proof(self._store).verify(batches_only=batches_only)
 
     async def get_imbalances(self) -> Mapping[str, int]:
         """Debits minus credits of the whole ledger, in minor units by currency: 0 if it is sound."""

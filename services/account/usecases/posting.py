@@ -9,6 +9,7 @@ from libs.clock import Clock
 from libs.db.errors import is_connection_lost
 from services.account.domain import batch, errors, ledger, texts
 from services.account.domain.commands import (
+    CaptureGroup,
     CaptureHold,
     Command,
     ExpireHold,
@@ -18,9 +19,13 @@ from services.account.domain.commands import (
     Transfer,
     TransferVerdict,
     Verdict,
+    VoidGroup,
     VoidHold,
 )
-from services.account.store import IdTaken, Store
+from services.account.domain.conversions import Conversion, ConversionVerdict, expand
+from services.account.domain.conversions import verdict as conversion_verdict
+from services.account.domain.work import Window
+from services.account.store import Overtaken, Store
 
 # A transaction of more commands than this keeps its rows locked for too long.
 COMMANDS_PER_TRANSACTION_MAX = 2048
@@ -47,11 +52,13 @@ class Posting:
         booking_zone: tzinfo,
         writers: int = WRITERS,
         linger_max_s: float = LINGER_MAX_S,
+        window: Window = ledger.WIDE,
     ) -> None:
-        """`booking_zone` decides the effective date of transfers that name none."""
+        """`booking_zone` decides the effective date of transfers that name none, `window` judges others."""
         self._store = store
         self._clock = clock
         self._booking_zone = booking_zone
+        self._window = window
         self._coalescer: Coalescer[Call, list[Verdict]] = Coalescer(
             self._book_calls, name="account_posting", workers=writers, linger_max_s=linger_max_s
         )
@@ -72,21 +79,44 @@ class Posting:
         verdicts = await self._coalescer.submit(transfers)
         return [verdict for verdict in verdicts if isinstance(verdict, TransferVerdict)]
 
+    async def post_conversions(self, conversions: Sequence[Conversion]) -> list[ConversionVerdict]:
+        """Convert in order, each wholly or not at all. Raises InvalidText for the whole call."""
+        chains = [expand(conversion) for conversion in conversions]
+        transfers = [transfer for chain in chains for transfer in chain]
+        for position, conversion in enumerate(conversions):
+            texts.check(f"conversions[{position}]", "".join(conversion.texts))
+        verdicts = iter(await self.post_transfers(transfers))
+        return [
+            conversion_verdict(conversion, [next(verdicts) for _ in chain])
+            for conversion, chain in zip(conversions, chains, strict=True)
+        ]
+
     async def place_holds(self, holds: Sequence[Hold]) -> list[HoldVerdict]:
-        """Set money aside."""
+        """Set money aside. Raises ChainOpen and InvalidText for the whole call."""
         texts.check_items("holds", holds)
+        ledger.check_chains(holds, "holds")
         return await self._handle_holds([PlaceHold(hold=hold) for hold in holds])
 
-    async def capture_holds(self, captures: Sequence[CaptureHold]) -> list[HoldVerdict]:
-        """Turn holds into transfers; a hold is captured once, what is left of it is released."""
+    async def capture_holds(
+        self, captures: Sequence[CaptureHold | CaptureGroup]
+    ) -> list[HoldVerdict]:
+        """Turn holds, or groups of them, into transfers; what is left of them is released."""
         texts.check_items("captures", captures)
         return await self._handle_holds(captures)
 
-    async def void_holds(self, hold_ids: Sequence[str]) -> list[HoldVerdict]:
-        """Release holds, or bar them from ever being placed."""
-        for position, hold_id in enumerate(hold_ids):
-            texts.check(f"hold_ids[{position}]", hold_id)
-        return await self._handle_holds([VoidHold(hold_id=hold_id) for hold_id in hold_ids])
+    async def void_holds(
+        self, hold_ids: Sequence[str], group_ids: Sequence[str] = ()
+    ) -> list[HoldVerdict]:
+        """Release holds, or bar them from ever being placed, and release whole groups."""
+        for field, ids in (("hold_ids", hold_ids), ("group_ids", group_ids)):
+            for position, name in enumerate(ids):
+                texts.check(f"{field}[{position}]", name)
+        return await self._handle_holds(
+            [
+                *(VoidHold(hold_id=hold_id) for hold_id in hold_ids),
+                *(VoidGroup(group_id=group_id) for group_id in group_ids),
+            ]
+        )
 
     async def expire_holds(self) -> int:
         """Release holds whose time is up, one round of them; returns how many were looked at."""
@@ -124,10 +154,12 @@ class Posting:
                     # Taken under the locks, so that a statement's times ascend with its lines.
                     now = self._clock.now()
                     booking_day = now.astimezone(self._booking_zone).date()
-                    decision = ledger.decide(book, commands, now=now, booking_day=booking_day)
+                    decision = ledger.decide(
+                        book, commands, now=now, booking_day=booking_day, window=self._window
+                    )
                     await writer.save(decision)
                     return decision.verdicts
-            except IdTaken:
+            except Overtaken:
                 continue
         raise errors.LostRace(retry_after_s=0.1)
 

@@ -24,7 +24,18 @@ from tests.integration.account.support import (
 )
 
 INTERVAL_S = 0.02
-SMUGGLED = "INSERT INTO entry VALUES ('{}', {}, 'smuggled', '{}', 70, 0)"
+NOBODY = "nobody"
+
+
+def smuggled(debit: str, debit_sequence: int, credit: str, credit_sequence: int) -> str:
+    """A transfer that only one account's statement has a place for: no posting can write it."""
+    return f"""
+        INSERT INTO transfer (transfer_id, debit_account_id, credit_account_id, currency,
+            amount_minor, reference, description, effective_on, booked_at, debit_sequence,
+            debit_balance_after_minor, credit_sequence, credit_balance_after_minor, chain,
+            batch_number)
+        VALUES ('smuggled-{debit}-{credit}', '{debit}', '{credit}', 'CNY', 70, '', '', now(), now(),
+                {debit_sequence}, 0, {credit_sequence}, 0, 1, 1)"""
 
 
 @pytest.fixture
@@ -67,8 +78,8 @@ async def test_a_ledger_in_use_shows_no_imbalance(watched: Ledger) -> None:
 @pytest.mark.parametrize(
     ("change", "imbalance_minor"),
     [
-        (SMUGGLED.format(BANK, 3, "DEBIT"), 70),
-        (SMUGGLED.format(PENDING, 99, "CREDIT"), -70),
+        (smuggled(BANK, 3, NOBODY, 1), 70),
+        (smuggled(NOBODY, 1, PENDING, 99), -70),
         (f"UPDATE account_balance SET credits_minor = 9 WHERE account_id = '{PENDING}'", -2),
     ],
     ids=["an entry more", "an entry far beyond the last", "a changed balance"],
@@ -84,7 +95,7 @@ async def test_what_no_transfer_booked_shows_as_an_imbalance_of_its_currency(
 
 
 async def test_one_currency_does_not_make_up_for_another(watched: Ledger) -> None:
-    await watched.pool.execute(SMUGGLED.format(BANK, 3, "DEBIT"))
-    await watched.pool.execute(SMUGGLED.format("bank/boa/USD", 1, "CREDIT"))
+    await watched.pool.execute(smuggled(BANK, 3, NOBODY, 1))
+    await watched.pool.execute(smuggled(NOBODY, 1, "bank/boa/USD", 1))
 
     await shows(70, -70)

@@ -172,9 +172,12 @@ async def test_what_is_booked_cannot_be_changed_or_removed(ledger: Ledger) -> No
         "UPDATE transfer SET amount_minor = 1",
         "DELETE FROM transfer",
         "TRUNCATE transfer",
-        "UPDATE entry SET balance_after_minor = 1",
-        "DELETE FROM entry",
-        "TRUNCATE entry",
+        "UPDATE batch SET transfers_count = 1",
+        "DELETE FROM batch",
+        "TRUNCATE batch",
+        "UPDATE account_change SET reason = 'other'",
+        "DELETE FROM account_change",
+        "TRUNCATE account_change",
     ):
         with pytest.raises(asyncpg.RestrictViolationError, match="append-only"):
             await ledger.pool.execute(statement)
@@ -192,8 +195,7 @@ async def test_the_database_itself_refuses_money_a_merchant_does_not_have(ledger
     [
         (transfer("", BANK, AVAILABLE, 1), "transfers[0].transfer_id"),
         (transfer("x" * 129, BANK, AVAILABLE, 1), "transfers[0].transfer_id"),
-        (transfer("t", BANK, AVAILABLE, 0), "transfers[0].amount"),
-        (transfer("t", BANK, AVAILABLE, -1), "transfers[0].amount"),
+        (pb.Transfer(transfer_id="t"), "transfers[0].amount"),
         (transfer("t", BANK, AVAILABLE, 10**15 + 1), "transfers[0].amount.amount_minor"),
         (transfer("t", BANK, AVAILABLE, 1, linked=True), "transfers[0].linked"),
         (transfer("t\x00", BANK, AVAILABLE, 1), "transfers[0].transfer_id"),
@@ -214,6 +216,9 @@ async def test_a_malformed_transfer_fails_the_call_and_names_the_field(
     ("bad", "reason", "field"),
     [
         (transfer("t", BANK, BANK, 1), "SAME_ACCOUNT", "credit_account_id"),
+        (transfer("t", BANK, AVAILABLE, 0), "AMOUNT_OUT_OF_RANGE", "amount.amount_minor"),
+        (transfer("t", BANK, AVAILABLE, -1), "AMOUNT_OUT_OF_RANGE", "amount.amount_minor"),
+        (transfer("t", "", AVAILABLE, 1), "ACCOUNT_NOT_FOUND", "debit_account_id"),
         (
             pb.Transfer(
                 transfer_id="t",

@@ -70,6 +70,16 @@ class _AccountRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AccountRo
     """Differences nobody has explained yet (存疑). May stand on either side."""
     ACCOUNT_ROLE_IN_TRANSIT: _AccountRole.ValueType  # 8
     """Money on its way between two real accounts. Debit-normal."""
+    ACCOUNT_ROLE_MERCHANT_RESERVE: _AccountRole.ValueType  # 9
+    """A merchant's money kept back as security. Credit-normal, never below zero."""
+    ACCOUNT_ROLE_LIQUIDITY: _AccountRole.ValueType  # 10
+    """The house's own position in a currency, over which conversions go. Credit-normal: positive is long. May stand on either side."""
+    ACCOUNT_ROLE_DUE_FROM: _AccountRole.ValueType  # 11
+    """What a company of the group owes this one. Debit-normal."""
+    ACCOUNT_ROLE_DUE_TO: _AccountRole.ValueType  # 12
+    """What this company owes another of the group. Credit-normal."""
+    ACCOUNT_ROLE_LIMIT: _AccountRole.ValueType  # 13
+    """What may still be moved under a limit. Credit-normal, never below zero."""
 
 class AccountRole(_AccountRole, metaclass=_AccountRoleEnumTypeWrapper):
     """AccountRole is what an account is for."""
@@ -92,7 +102,73 @@ ACCOUNT_ROLE_SUSPENSE: AccountRole.ValueType  # 7
 """Differences nobody has explained yet (存疑). May stand on either side."""
 ACCOUNT_ROLE_IN_TRANSIT: AccountRole.ValueType  # 8
 """Money on its way between two real accounts. Debit-normal."""
+ACCOUNT_ROLE_MERCHANT_RESERVE: AccountRole.ValueType  # 9
+"""A merchant's money kept back as security. Credit-normal, never below zero."""
+ACCOUNT_ROLE_LIQUIDITY: AccountRole.ValueType  # 10
+"""The house's own position in a currency, over which conversions go. Credit-normal: positive is long. May stand on either side."""
+ACCOUNT_ROLE_DUE_FROM: AccountRole.ValueType  # 11
+"""What a company of the group owes this one. Debit-normal."""
+ACCOUNT_ROLE_DUE_TO: AccountRole.ValueType  # 12
+"""What this company owes another of the group. Credit-normal."""
+ACCOUNT_ROLE_LIMIT: AccountRole.ValueType  # 13
+"""What may still be moved under a limit. Credit-normal, never below zero."""
 Global___AccountRole: _TypeAlias = AccountRole  # noqa: Y015
+
+class _AccountState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AccountStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AccountState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACCOUNT_STATE_UNSPECIFIED: _AccountState.ValueType  # 0
+    """Not set; reads as no change."""
+    ACCOUNT_STATE_OPEN: _AccountState.ValueType  # 1
+    """Everything."""
+    ACCOUNT_STATE_DEBITS_FROZEN: _AccountState.ValueType  # 2
+    """No new debits and holds."""
+    ACCOUNT_STATE_CREDITS_FROZEN: _AccountState.ValueType  # 3
+    """No new credits."""
+    ACCOUNT_STATE_FROZEN: _AccountState.ValueType  # 4
+    """Neither. Holds placed before a freeze may still be captured, and always voided."""
+    ACCOUNT_STATE_CLOSED: _AccountState.ValueType  # 5
+    """Nothing at all; only an account at zero and without holds can be closed."""
+
+class AccountState(_AccountState, metaclass=_AccountStateEnumTypeWrapper):
+    """AccountState is what may be booked on an account."""
+
+ACCOUNT_STATE_UNSPECIFIED: AccountState.ValueType  # 0
+"""Not set; reads as no change."""
+ACCOUNT_STATE_OPEN: AccountState.ValueType  # 1
+"""Everything."""
+ACCOUNT_STATE_DEBITS_FROZEN: AccountState.ValueType  # 2
+"""No new debits and holds."""
+ACCOUNT_STATE_CREDITS_FROZEN: AccountState.ValueType  # 3
+"""No new credits."""
+ACCOUNT_STATE_FROZEN: AccountState.ValueType  # 4
+"""Neither. Holds placed before a freeze may still be captured, and always voided."""
+ACCOUNT_STATE_CLOSED: AccountState.ValueType  # 5
+"""Nothing at all; only an account at zero and without holds can be closed."""
+Global___AccountState: _TypeAlias = AccountState  # noqa: Y015
+
+class _Balancing:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BalancingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Balancing.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BALANCING_UNSPECIFIED: _Balancing.ValueType  # 0
+    """The amount is exact."""
+    BALANCING_AT_MOST: _Balancing.ValueType  # 1
+    """The amount is a maximum (0 for none): what the account that gives has available above keep_minor and its floor is moved."""
+
+class Balancing(_Balancing, metaclass=_BalancingEnumTypeWrapper):
+    """Balancing lets the ledger decide the amount under its lock."""
+
+BALANCING_UNSPECIFIED: Balancing.ValueType  # 0
+"""The amount is exact."""
+BALANCING_AT_MOST: Balancing.ValueType  # 1
+"""The amount is a maximum (0 for none): what the account that gives has available above keep_minor and its floor is moved."""
+Global___Balancing: _TypeAlias = Balancing  # noqa: Y015
 
 @_typing.final
 class Account(_message.Message):
@@ -107,6 +183,10 @@ class Account(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     PARENT_ID_FIELD_NUMBER: _builtins.int
     OPENED_AT_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FLOOR_MINOR_FIELD_NUMBER: _builtins.int
+    CEILING_MINOR_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Path-like and stable: "merchant/mer_x/available/CNY", "channel/wechat-main/receivable/CNY"."""
     owner_id: _builtins.str
@@ -119,6 +199,14 @@ class Account(_message.Message):
     """What people call it."""
     parent_id: _builtins.str
     """The account it rolls up to; empty at the top of the tree."""
+    tenant_id: _builtins.str
+    """Whose book it is kept in; empty for the platform's own. A transfer stays in one book: one tenant, one currency."""
+    floor_minor: _builtins.int
+    """The least that must stay available, on the normal side, in minor units; unset for none. Now in force, once it is open."""
+    ceiling_minor: _builtins.int
+    """The most that may stand booked, on the normal side, in minor units; unset for none. Now in force, once it is open."""
+    state: Global___AccountState.ValueType
+    """What may be booked on it; set by the service."""
     @_builtins.property
     def opened_at(self) -> _timestamp_pb2.Timestamp:
         """When it was opened."""
@@ -133,12 +221,23 @@ class Account(_message.Message):
         display_name: _builtins.str = ...,
         parent_id: _builtins.str = ...,
         opened_at: _timestamp_pb2.Timestamp | None = ...,
+        tenant_id: _builtins.str = ...,
+        floor_minor: _builtins.int | None = ...,
+        ceiling_minor: _builtins.int | None = ...,
+        state: Global___AccountState.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["opened_at", b"opened_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ceiling_minor", b"_ceiling_minor", "_floor_minor", b"_floor_minor", "ceiling_minor", b"ceiling_minor", "floor_minor", b"floor_minor", "opened_at", b"opened_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "currency", b"currency", "display_name", b"display_name", "opened_at", b"opened_at", "owner_id", b"owner_id", "parent_id", b"parent_id", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ceiling_minor", b"_ceiling_minor", "_floor_minor", b"_floor_minor", "account_id", b"account_id", "ceiling_minor", b"ceiling_minor", "currency", b"currency", "display_name", b"display_name", "floor_minor", b"floor_minor", "opened_at", b"opened_at", "owner_id", b"owner_id", "parent_id", b"parent_id", "role", b"role", "state", b"state", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__ceiling_minor: _TypeAlias = _typing.Literal["ceiling_minor"]  # noqa: Y015
+    _WhichOneofArgType__ceiling_minor: _TypeAlias = _typing.Literal["_ceiling_minor", b"_ceiling_minor"]  # noqa: Y015
+    _WhichOneofReturnType__floor_minor: _TypeAlias = _typing.Literal["floor_minor"]  # noqa: Y015
+    _WhichOneofArgType__floor_minor: _TypeAlias = _typing.Literal["_floor_minor", b"_floor_minor"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ceiling_minor) -> _WhichOneofReturnType__ceiling_minor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__floor_minor) -> _WhichOneofReturnType__floor_minor | None: ...
 
 Global___Account: _TypeAlias = Account  # noqa: Y015
 
@@ -198,12 +297,15 @@ class Transfer(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     EFFECTIVE_DATE_FIELD_NUMBER: _builtins.int
+    BALANCING_FIELD_NUMBER: _builtins.int
+    KEEP_MINOR_FIELD_NUMBER: _builtins.int
+    REVERSES_TRANSFER_ID_FIELD_NUMBER: _builtins.int
     transfer_id: _builtins.str
     """Unique for ever; derive it from the fact it books."""
     debit_account_id: _builtins.str
-    """The account debited."""
+    """The account debited; may be empty in a reversal."""
     credit_account_id: _builtins.str
-    """The account credited."""
+    """The account credited; may be empty in a reversal."""
     linked: _builtins.bool
     """True ties this transfer to the next of the batch: all of a chain are booked or none. False ends the chain."""
     reference: _builtins.str
@@ -212,9 +314,15 @@ class Transfer(_message.Message):
     """For the statement's reader."""
     effective_date: _builtins.str
     """The day it belongs to (YYYY-MM-DD), apart from the moment it is booked; empty for the booking day."""
+    balancing: Global___Balancing.ValueType
+    """Whether the ledger decides the amount. The account that gives is the debited one if it is credit-normal, else the credited one."""
+    keep_minor: _builtins.int
+    """With balancing: how much the account that gives must keep available, in minor units."""
+    reverses_transfer_id: _builtins.str
+    """The transfer this one takes back: its sides, swapped. All reversals of a transfer together never exceed it."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """How much; positive."""
+        """How much; positive, or AMOUNT_OUT_OF_RANGE. With balancing a maximum, 0 for none; in a reversal 0 for all that is left."""
 
     def __init__(
         self,
@@ -227,10 +335,13 @@ class Transfer(_message.Message):
         reference: _builtins.str = ...,
         description: _builtins.str = ...,
         effective_date: _builtins.str = ...,
+        balancing: Global___Balancing.ValueType = ...,
+        keep_minor: _builtins.int = ...,
+        reverses_transfer_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "credit_account_id", b"credit_account_id", "debit_account_id", b"debit_account_id", "description", b"description", "effective_date", b"effective_date", "linked", b"linked", "reference", b"reference", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balancing", b"balancing", "credit_account_id", b"credit_account_id", "debit_account_id", b"debit_account_id", "description", b"description", "effective_date", b"effective_date", "keep_minor", b"keep_minor", "linked", b"linked", "reference", b"reference", "reverses_transfer_id", b"reverses_transfer_id", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,12 +359,15 @@ class TransferResult(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     DEBIT_BALANCE_FIELD_NUMBER: _builtins.int
     CREDIT_BALANCE_FIELD_NUMBER: _builtins.int
+    APPLIED_AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
     transfer_id: _builtins.str
     """The transfer."""
     booked: _builtins.bool
     """True when it stands booked, now or from before."""
     replayed: _builtins.bool
     """True when it had been booked before this call."""
+    applied_amount_minor: _builtins.int
+    """What it moved, when it was booked; differs from what was asked with balancing and in reversals."""
     @_builtins.property
     def error(self) -> _verdict_pb2.ItemError:
         """Why it was not booked: INSUFFICIENT_FUNDS, ACCOUNT_NOT_FOUND, CURRENCY_MISMATCH, TRANSFER_ID_REUSED, LINKED_FAILED …"""
@@ -275,10 +389,11 @@ class TransferResult(_message.Message):
         error: _verdict_pb2.ItemError | None = ...,
         debit_balance: Global___Balance | None = ...,
         credit_balance: Global___Balance | None = ...,
+        applied_amount_minor: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["credit_balance", b"credit_balance", "debit_balance", b"debit_balance", "error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["booked", b"booked", "credit_balance", b"credit_balance", "debit_balance", b"debit_balance", "error", b"error", "replayed", b"replayed", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_amount_minor", b"applied_amount_minor", "booked", b"booked", "credit_balance", b"credit_balance", "debit_balance", b"debit_balance", "error", b"error", "replayed", b"replayed", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -633,6 +748,9 @@ class Hold(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     CAPTURED_MINOR_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    LINKED_FIELD_NUMBER: _builtins.int
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    CAPTURES_FIELD_NUMBER: _builtins.int
     hold_id: _builtins.str
     """Unique for ever; derive it from the payout it serves."""
     debit_account_id: _builtins.str
@@ -645,13 +763,21 @@ class Hold(_message.Message):
     """Where it stands; set by the service."""
     captured_minor: _builtins.int
     """Captured so far, in minor units."""
+    linked: _builtins.bool
+    """True ties this hold to the next of the batch: all of a chain are placed or none. False ends the chain."""
+    group_id: _builtins.str
+    """Holds of one group may be captured or voided together; empty for a hold of its own."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """How much; positive."""
+        """How much; positive, or AMOUNT_OUT_OF_RANGE."""
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """Released by itself at this time; unset for never."""
+
+    @_builtins.property
+    def captures(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldCapture]:
+        """The captures that named themselves, in order; set by the service."""
 
     def __init__(
         self,
@@ -664,14 +790,47 @@ class Hold(_message.Message):
         state: Global___Hold.State.ValueType = ...,
         captured_minor: _builtins.int = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        linked: _builtins.bool = ...,
+        group_id: _builtins.str = ...,
+        captures: _abc.Iterable[Global___HoldCapture] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "captured_minor", b"captured_minor", "credit_account_id", b"credit_account_id", "debit_account_id", b"debit_account_id", "expires_at", b"expires_at", "hold_id", b"hold_id", "reference", b"reference", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "captured_minor", b"captured_minor", "captures", b"captures", "credit_account_id", b"credit_account_id", "debit_account_id", b"debit_account_id", "expires_at", b"expires_at", "group_id", b"group_id", "hold_id", b"hold_id", "linked", b"linked", "reference", b"reference", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Hold: _TypeAlias = Hold  # noqa: Y015
+
+@_typing.final
+class HoldCapture(_message.Message):
+    """HoldCapture is one of several captures of a hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPTURE_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    capture_id: _builtins.str
+    """The caller's name for it."""
+    amount_minor: _builtins.int
+    """How much it took, in minor units."""
+    transfer_id: _builtins.str
+    """The transfer it booked."""
+    def __init__(
+        self,
+        *,
+        capture_id: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        transfer_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "capture_id", b"capture_id", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldCapture: _TypeAlias = HoldCapture  # noqa: Y015
 
 @_typing.final
 class HoldResult(_message.Message):
@@ -683,10 +842,14 @@ class HoldResult(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    GROUP_HOLDS_FIELD_NUMBER: _builtins.int
     hold_id: _builtins.str
     """The hold."""
     accepted: _builtins.bool
     """True when it stands as asked, now or from before."""
+    group_id: _builtins.str
+    """Where a group was asked for: which."""
     @_builtins.property
     def hold(self) -> Global___Hold:
         """The hold after the call."""
@@ -695,6 +858,10 @@ class HoldResult(_message.Message):
     def error(self) -> _verdict_pb2.ItemError:
         """Why it was refused: INSUFFICIENT_FUNDS, HOLD_VOIDED, HOLD_NOT_FOUND, HOLD_ID_REUSED, CAPTURE_TOO_LARGE …"""
 
+    @_builtins.property
+    def group_holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]:
+        """Where a group was asked for: its holds after the call, by id."""
+
     def __init__(
         self,
         *,
@@ -702,10 +869,12 @@ class HoldResult(_message.Message):
         accepted: _builtins.bool = ...,
         hold: Global___Hold | None = ...,
         error: _verdict_pb2.ItemError | None = ...,
+        group_id: _builtins.str = ...,
+        group_holds: _abc.Iterable[Global___Hold] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "hold", b"hold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "error", b"error", "hold", b"hold", "hold_id", b"hold_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "error", b"error", "group_holds", b"group_holds", "group_id", b"group_id", "hold", b"hold", "hold_id", b"hold_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -772,22 +941,34 @@ class Capture(_message.Message):
     HOLD_ID_FIELD_NUMBER: _builtins.int
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    KEEP_OPEN_FIELD_NUMBER: _builtins.int
+    CAPTURE_ID_FIELD_NUMBER: _builtins.int
+    GROUP_ID_FIELD_NUMBER: _builtins.int
     hold_id: _builtins.str
-    """Which hold."""
+    """Which hold; empty where a group is named."""
     amount_minor: _builtins.int
-    """How much; 0 for all of it. In minor units of the hold's currency."""
+    """How much; 0 for all that is left. In minor units of the hold's currency."""
     description: _builtins.str
     """For the statement's reader."""
+    keep_open: _builtins.bool
+    """True keeps what is left set aside for another capture; it needs a capture_id."""
+    capture_id: _builtins.str
+    """Names this capture among several of one hold: the same one takes effect once."""
+    group_id: _builtins.str
+    """Captures every hold of this group wholly, all or none."""
     def __init__(
         self,
         *,
         hold_id: _builtins.str = ...,
         amount_minor: _builtins.int = ...,
         description: _builtins.str = ...,
+        keep_open: _builtins.bool = ...,
+        capture_id: _builtins.str = ...,
+        group_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "description", b"description", "hold_id", b"hold_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "capture_id", b"capture_id", "description", b"description", "group_id", b"group_id", "hold_id", b"hold_id", "keep_open", b"keep_open"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -853,21 +1034,27 @@ class VoidHoldsRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     HOLD_IDS_FIELD_NUMBER: _builtins.int
+    GROUP_IDS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Identifies the call in logs."""
     @_builtins.property
     def hold_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Which holds."""
 
+    @_builtins.property
+    def group_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which whole groups, each all or none. A group that nobody has placed is HOLD_NOT_FOUND."""
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         hold_ids: _abc.Iterable[_builtins.str] | None = ...,
+        group_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_ids", b"hold_ids", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_ids", b"group_ids", "hold_ids", b"hold_ids", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -875,14 +1062,14 @@ Global___VoidHoldsRequest: _TypeAlias = VoidHoldsRequest  # noqa: Y015
 
 @_typing.final
 class VoidHoldsResponse(_message.Message):
-    """VoidHoldsResponse answers in the order asked."""
+    """VoidHoldsResponse answers in the order asked: the holds, then the groups."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldResult]:
-        """One result a hold."""
+        """One result a hold or group."""
 
     def __init__(
         self,
@@ -1108,3 +1295,396 @@ class GetTrialBalanceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetTrialBalanceResponse: _TypeAlias = GetTrialBalanceResponse  # noqa: Y015
+
+@_typing.final
+class AccountBounds(_message.Message):
+    """AccountBounds are an account's floor and ceiling."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOOR_MINOR_FIELD_NUMBER: _builtins.int
+    CEILING_MINOR_FIELD_NUMBER: _builtins.int
+    floor_minor: _builtins.int
+    """The least that must stay available, on the normal side, in minor units; unset for none."""
+    ceiling_minor: _builtins.int
+    """The most that may stand booked, on the normal side, in minor units; unset for none."""
+    def __init__(
+        self,
+        *,
+        floor_minor: _builtins.int | None = ...,
+        ceiling_minor: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ceiling_minor", b"_ceiling_minor", "_floor_minor", b"_floor_minor", "ceiling_minor", b"ceiling_minor", "floor_minor", b"floor_minor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ceiling_minor", b"_ceiling_minor", "_floor_minor", b"_floor_minor", "ceiling_minor", b"ceiling_minor", "floor_minor", b"floor_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ceiling_minor: _TypeAlias = _typing.Literal["ceiling_minor"]  # noqa: Y015
+    _WhichOneofArgType__ceiling_minor: _TypeAlias = _typing.Literal["_ceiling_minor", b"_ceiling_minor"]  # noqa: Y015
+    _WhichOneofReturnType__floor_minor: _TypeAlias = _typing.Literal["floor_minor"]  # noqa: Y015
+    _WhichOneofArgType__floor_minor: _TypeAlias = _typing.Literal["_floor_minor", b"_floor_minor"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ceiling_minor) -> _WhichOneofReturnType__ceiling_minor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__floor_minor) -> _WhichOneofReturnType__floor_minor | None: ...
+
+Global___AccountBounds: _TypeAlias = AccountBounds  # noqa: Y015
+
+@_typing.final
+class AccountChange(_message.Message):
+    """AccountChange says what is to hold for an account from now on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    BOUNDS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Which account."""
+    state: Global___AccountState.ValueType
+    """Its state from now on; unspecified for as it is."""
+    reason: _builtins.str
+    """Why, for whoever reads this in years."""
+    @_builtins.property
+    def bounds(self) -> Global___AccountBounds:
+        """Both its bounds from now on; unset for as they are."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        state: Global___AccountState.ValueType = ...,
+        bounds: Global___AccountBounds | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bounds", b"bounds", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountChange: _TypeAlias = AccountChange  # noqa: Y015
+
+@_typing.final
+class ChangeAccountsRequest(_message.Message):
+    """ChangeAccountsRequest changes accounts, each by itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Each account is changed once by it."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountChange]:
+        """The changes, in order."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        changes: _abc.Iterable[Global___AccountChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeAccountsRequest: _TypeAlias = ChangeAccountsRequest  # noqa: Y015
+
+@_typing.final
+class AccountChangeResult(_message.Message):
+    """AccountChangeResult is what became of one change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    BOUNDS_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account."""
+    changed: _builtins.bool
+    """True when it was changed as asked, now or from before."""
+    replayed: _builtins.bool
+    """True when it had been changed by this request before this call."""
+    state: Global___AccountState.ValueType
+    """Its state after the call."""
+    @_builtins.property
+    def error(self) -> _verdict_pb2.ItemError:
+        """Why not: ACCOUNT_NOT_FOUND, ACCOUNT_NOT_EMPTY, BOUNDS_INVALID, BALANCE_OUT_OF_BOUNDS, REQUEST_ID_REUSED …"""
+
+    @_builtins.property
+    def bounds(self) -> Global___AccountBounds:
+        """Its bounds after the call."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        changed: _builtins.bool = ...,
+        replayed: _builtins.bool = ...,
+        error: _verdict_pb2.ItemError | None = ...,
+        state: Global___AccountState.ValueType = ...,
+        bounds: Global___AccountBounds | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bounds", b"bounds", "changed", b"changed", "error", b"error", "replayed", b"replayed", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountChangeResult: _TypeAlias = AccountChangeResult  # noqa: Y015
+
+@_typing.final
+class ChangeAccountsResponse(_message.Message):
+    """ChangeAccountsResponse answers in the order asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountChangeResult]:
+        """One result a change."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___AccountChangeResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeAccountsResponse: _TypeAlias = ChangeAccountsResponse  # noqa: Y015
+
+@_typing.final
+class Conversion(_message.Message):
+    """Conversion exchanges an amount of one currency for an amount of another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSION_ID_FIELD_NUMBER: _builtins.int
+    DEBIT_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    SOLD_FIELD_NUMBER: _builtins.int
+    CREDIT_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    BOUGHT_FIELD_NUMBER: _builtins.int
+    SOLD_LIQUIDITY_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    BOUGHT_LIQUIDITY_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    SPREAD_MINOR_FIELD_NUMBER: _builtins.int
+    SPREAD_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_DATE_FIELD_NUMBER: _builtins.int
+    conversion_id: _builtins.str
+    """Unique for ever; its transfers are `<conversion_id>:sell`, `:buy` and, if there is a spread, `:spread`."""
+    debit_account_id: _builtins.str
+    """The account that is debited what is sold."""
+    credit_account_id: _builtins.str
+    """The account that is credited what is bought."""
+    sold_liquidity_account_id: _builtins.str
+    """The house's position in the sold currency: credited what is sold."""
+    bought_liquidity_account_id: _builtins.str
+    """The house's position in the bought currency: debited what is bought, and the spread."""
+    spread_minor: _builtins.int
+    """What the house earns, in minor units of the bought currency; 0 for nothing."""
+    spread_account_id: _builtins.str
+    """Where the spread is credited; needed if there is one."""
+    reference: _builtins.str
+    """What it belongs to."""
+    effective_date: _builtins.str
+    """The day it belongs to (YYYY-MM-DD); empty for the booking day."""
+    @_builtins.property
+    def sold(self) -> _money_pb2.Money:
+        """What is sold; positive."""
+
+    @_builtins.property
+    def bought(self) -> _money_pb2.Money:
+        """What is bought, the spread already taken off; positive."""
+
+    def __init__(
+        self,
+        *,
+        conversion_id: _builtins.str = ...,
+        debit_account_id: _builtins.str = ...,
+        sold: _money_pb2.Money | None = ...,
+        credit_account_id: _builtins.str = ...,
+        bought: _money_pb2.Money | None = ...,
+        sold_liquidity_account_id: _builtins.str = ...,
+        bought_liquidity_account_id: _builtins.str = ...,
+        spread_minor: _builtins.int = ...,
+        spread_account_id: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        effective_date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bought", b"bought", "sold", b"sold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bought", b"bought", "bought_liquidity_account_id", b"bought_liquidity_account_id", "conversion_id", b"conversion_id", "credit_account_id", b"credit_account_id", "debit_account_id", b"debit_account_id", "effective_date", b"effective_date", "reference", b"reference", "sold", b"sold", "sold_liquidity_account_id", b"sold_liquidity_account_id", "spread_account_id", b"spread_account_id", "spread_minor", b"spread_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Conversion: _TypeAlias = Conversion  # noqa: Y015
+
+@_typing.final
+class PostConversionsRequest(_message.Message):
+    """PostConversionsRequest converts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CONVERSIONS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Identifies the call in logs; each conversion is idempotent by its id."""
+    @_builtins.property
+    def conversions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Conversion]:
+        """In the order to be booked."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        conversions: _abc.Iterable[Global___Conversion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversions", b"conversions", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostConversionsRequest: _TypeAlias = PostConversionsRequest  # noqa: Y015
+
+@_typing.final
+class ConversionResult(_message.Message):
+    """ConversionResult is what became of one conversion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSION_ID_FIELD_NUMBER: _builtins.int
+    BOOKED_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    TRANSFERS_FIELD_NUMBER: _builtins.int
+    conversion_id: _builtins.str
+    """The conversion."""
+    booked: _builtins.bool
+    """True when all its transfers stand booked, now or from before."""
+    replayed: _builtins.bool
+    """True when it had been booked before this call."""
+    @_builtins.property
+    def error(self) -> _verdict_pb2.ItemError:
+        """Why it was not booked; metadata names the transfer."""
+
+    @_builtins.property
+    def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferResult]:
+        """Its transfers, in order."""
+
+    def __init__(
+        self,
+        *,
+        conversion_id: _builtins.str = ...,
+        booked: _builtins.bool = ...,
+        replayed: _builtins.bool = ...,
+        error: _verdict_pb2.ItemError | None = ...,
+        transfers: _abc.Iterable[Global___TransferResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booked", b"booked", "conversion_id", b"conversion_id", "error", b"error", "replayed", b"replayed", "transfers", b"transfers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConversionResult: _TypeAlias = ConversionResult  # noqa: Y015
+
+@_typing.final
+class PostConversionsResponse(_message.Message):
+    """PostConversionsResponse answers in the order asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConversionResult]:
+        """One result a conversion."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___ConversionResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostConversionsResponse: _TypeAlias = PostConversionsResponse  # noqa: Y015
+
+@_typing.final
+class VerifyChainRequest(_message.Message):
+    """VerifyChainRequest asks for the proof that nothing booked was changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCHES_ONLY_FIELD_NUMBER: _builtins.int
+    batches_only: _builtins.bool
+    """True leaves the accounts out and checks the batches only."""
+    def __init__(
+        self,
+        *,
+        batches_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches_only", b"batches_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyChainRequest: _TypeAlias = VerifyChainRequest  # noqa: Y015
+
+@_typing.final
+class VerifyChainResponse(_message.Message):
+    """VerifyChainResponse says how far the proof has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCHES_COUNT_FIELD_NUMBER: _builtins.int
+    TRANSFERS_COUNT_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_COUNT_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    BROKEN_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
+    batches_count: _builtins.int
+    """Batches whose hash fits, so far."""
+    transfers_count: _builtins.int
+    """Transfers in them."""
+    accounts_count: _builtins.int
+    """Accounts whose entries fit their balance, so far."""
+    done: _builtins.bool
+    """True in the last answer."""
+    broken: _builtins.str
+    """In the last answer: what is broken, in words that name the first broken batch or account; empty if the ledger is whole."""
+    @_builtins.property
+    def heads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In the last answer: the hash of each chain's latest batch, as `<chain>:<number>:<hex>`. Keep them outside the database."""
+
+    def __init__(
+        self,
+        *,
+        batches_count: _builtins.int = ...,
+        transfers_count: _builtins.int = ...,
+        accounts_count: _builtins.int = ...,
+        done: _builtins.bool = ...,
+        broken: _builtins.str = ...,
+        heads: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts_count", b"accounts_count", "batches_count", b"batches_count", "broken", b"broken", "done", b"done", "heads", b"heads", "transfers_count", b"transfers_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyChainResponse: _TypeAlias = VerifyChainResponse  # noqa: Y015

@@ -75,6 +75,21 @@ class AccountServiceStub:
                 request_serializer=fisc_dot_account_dot_v1_dot_account__pb2.VoidHoldsRequest.SerializeToString,
                 response_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.VoidHoldsResponse.FromString,
                 _registered_method=True)
+        self.ChangeAccounts = channel.unary_unary(
+                '/fisc.account.v1.AccountService/ChangeAccounts',
+                request_serializer=fisc_dot_account_dot_v1_dot_account__pb2.ChangeAccountsRequest.SerializeToString,
+                response_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.ChangeAccountsResponse.FromString,
+                _registered_method=True)
+        self.PostConversions = channel.unary_unary(
+                '/fisc.account.v1.AccountService/PostConversions',
+                request_serializer=fisc_dot_account_dot_v1_dot_account__pb2.PostConversionsRequest.SerializeToString,
+                response_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.PostConversionsResponse.FromString,
+                _registered_method=True)
+        self.VerifyChain = channel.unary_stream(
+                '/fisc.account.v1.AccountService/VerifyChain',
+                request_serializer=fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainRequest.SerializeToString,
+                response_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainResponse.FromString,
+                _registered_method=True)
         self.ListEntries = channel.unary_unary(
                 '/fisc.account.v1.AccountService/ListEntries',
                 request_serializer=fisc_dot_account_dot_v1_dot_account__pb2.ListEntriesRequest.SerializeToString,
@@ -148,6 +163,28 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangeAccounts(self, request, context):
+        """ChangeAccounts freezes, closes or reopens accounts and sets their bounds. Each change is kept for ever with its reason.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PostConversions(self, request, context):
+        """PostConversions exchanges one currency for another: linked transfers over two liquidity accounts, all or none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyChain(self, request, context):
+        """VerifyChain recomputes every batch's hash and every account's running balance, and streams how far it has come. The last
+        answer says whether the ledger is whole, or names the first batch or account that is not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEntries(self, request, context):
         """ListEntries is an account's statement with its running balance, oldest first.
         """
@@ -204,6 +241,21 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.VoidHolds,
                     request_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.VoidHoldsRequest.FromString,
                     response_serializer=fisc_dot_account_dot_v1_dot_account__pb2.VoidHoldsResponse.SerializeToString,
+            ),
+            'ChangeAccounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeAccounts,
+                    request_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.ChangeAccountsRequest.FromString,
+                    response_serializer=fisc_dot_account_dot_v1_dot_account__pb2.ChangeAccountsResponse.SerializeToString,
+            ),
+            'PostConversions': grpc.unary_unary_rpc_method_handler(
+                    servicer.PostConversions,
+                    request_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.PostConversionsRequest.FromString,
+                    response_serializer=fisc_dot_account_dot_v1_dot_account__pb2.PostConversionsResponse.SerializeToString,
+            ),
+            'VerifyChain': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyChain,
+                    request_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainRequest.FromString,
+                    response_serializer=fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainResponse.SerializeToString,
             ),
             'ListEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEntries,
@@ -433,6 +485,87 @@ class AccountService:
             '/fisc.account.v1.AccountService/VoidHolds',
             fisc_dot_account_dot_v1_dot_account__pb2.VoidHoldsRequest.SerializeToString,
             fisc_dot_account_dot_v1_dot_account__pb2.VoidHoldsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeAccounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.account.v1.AccountService/ChangeAccounts',
+            fisc_dot_account_dot_v1_dot_account__pb2.ChangeAccountsRequest.SerializeToString,
+            fisc_dot_account_dot_v1_dot_account__pb2.ChangeAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PostConversions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.account.v1.AccountService/PostConversions',
+            fisc_dot_account_dot_v1_dot_account__pb2.PostConversionsRequest.SerializeToString,
+            fisc_dot_account_dot_v1_dot_account__pb2.PostConversionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyChain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fisc.account.v1.AccountService/VerifyChain',
+            fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainRequest.SerializeToString,
+            fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainResponse.FromString,
             options,
             channel_credentials,
             insecure,

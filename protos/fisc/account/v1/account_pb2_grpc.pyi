@@ -51,6 +51,14 @@ class AccountServiceStub:
     """CaptureHolds turns holds into transfers, whole or in part; what is not captured is released."""
     VoidHolds: _grpc.UnaryUnaryMultiCallable[_account_pb2.VoidHoldsRequest, _account_pb2.VoidHoldsResponse]
     """VoidHolds releases holds. Voiding a hold that was never placed succeeds and bars a late placement."""
+    ChangeAccounts: _grpc.UnaryUnaryMultiCallable[_account_pb2.ChangeAccountsRequest, _account_pb2.ChangeAccountsResponse]
+    """ChangeAccounts freezes, closes or reopens accounts and sets their bounds. Each change is kept for ever with its reason."""
+    PostConversions: _grpc.UnaryUnaryMultiCallable[_account_pb2.PostConversionsRequest, _account_pb2.PostConversionsResponse]
+    """PostConversions exchanges one currency for another: linked transfers over two liquidity accounts, all or none."""
+    VerifyChain: _grpc.UnaryStreamMultiCallable[_account_pb2.VerifyChainRequest, _account_pb2.VerifyChainResponse]
+    """VerifyChain recomputes every batch's hash and every account's running balance, and streams how far it has come. The last
+    answer says whether the ledger is whole, or names the first batch or account that is not.
+    """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_account_pb2.ListEntriesRequest, _account_pb2.ListEntriesResponse]
     """ListEntries is an account's statement with its running balance, oldest first."""
     GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetTrialBalanceRequest, _account_pb2.GetTrialBalanceResponse]
@@ -79,6 +87,14 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """CaptureHolds turns holds into transfers, whole or in part; what is not captured is released."""
     VoidHolds: _aio.UnaryUnaryMultiCallable[_account_pb2.VoidHoldsRequest, _account_pb2.VoidHoldsResponse]  # type: ignore[assignment]
     """VoidHolds releases holds. Voiding a hold that was never placed succeeds and bars a late placement."""
+    ChangeAccounts: _aio.UnaryUnaryMultiCallable[_account_pb2.ChangeAccountsRequest, _account_pb2.ChangeAccountsResponse]  # type: ignore[assignment]
+    """ChangeAccounts freezes, closes or reopens accounts and sets their bounds. Each change is kept for ever with its reason."""
+    PostConversions: _aio.UnaryUnaryMultiCallable[_account_pb2.PostConversionsRequest, _account_pb2.PostConversionsResponse]  # type: ignore[assignment]
+    """PostConversions exchanges one currency for another: linked transfers over two liquidity accounts, all or none."""
+    VerifyChain: _aio.UnaryStreamMultiCallable[_account_pb2.VerifyChainRequest, _account_pb2.VerifyChainResponse]  # type: ignore[assignment]
+    """VerifyChain recomputes every batch's hash and every account's running balance, and streams how far it has come. The last
+    answer says whether the ledger is whole, or names the first batch or account that is not.
+    """
     ListEntries: _aio.UnaryUnaryMultiCallable[_account_pb2.ListEntriesRequest, _account_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """ListEntries is an account's statement with its running balance, oldest first."""
     GetTrialBalance: _aio.UnaryUnaryMultiCallable[_account_pb2.GetTrialBalanceRequest, _account_pb2.GetTrialBalanceResponse]  # type: ignore[assignment]
@@ -152,6 +168,32 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.VoidHoldsResponse, _abc.Awaitable[_account_pb2.VoidHoldsResponse]]:
         """VoidHolds releases holds. Voiding a hold that was never placed succeeds and bars a late placement."""
+
+    @_abc_1.abstractmethod
+    def ChangeAccounts(
+        self,
+        request: _account_pb2.ChangeAccountsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.ChangeAccountsResponse, _abc.Awaitable[_account_pb2.ChangeAccountsResponse]]:
+        """ChangeAccounts freezes, closes or reopens accounts and sets their bounds. Each change is kept for ever with its reason."""
+
+    @_abc_1.abstractmethod
+    def PostConversions(
+        self,
+        request: _account_pb2.PostConversionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.PostConversionsResponse, _abc.Awaitable[_account_pb2.PostConversionsResponse]]:
+        """PostConversions exchanges one currency for another: linked transfers over two liquidity accounts, all or none."""
+
+    @_abc_1.abstractmethod
+    def VerifyChain(
+        self,
+        request: _account_pb2.VerifyChainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_account_pb2.VerifyChainResponse], _abc.AsyncIterator[_account_pb2.VerifyChainResponse]]:
+        """VerifyChain recomputes every batch's hash and every account's running balance, and streams how far it has come. The last
+        answer says whether the ledger is whole, or names the first batch or account that is not.
+        """
 
     @_abc_1.abstractmethod
     def ListEntries(

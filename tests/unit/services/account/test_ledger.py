@@ -184,7 +184,9 @@ def test_one_bad_link_fails_the_chain_but_not_its_neighbours() -> None:
     reasons = [verdict.error and verdict.error.reason for verdict in decision.verdicts]
     assert reasons == [None, "LINKED_FAILED", "ACCOUNT_NOT_FOUND", "LINKED_FAILED", None]
     assert [new.transfer.transfer_id for new in decision.booked] == ["b", "a"]
-    assert transfer_verdicts(decision)[1].debit == replace(AVAILABLE, debits_minor=40, sequence=1)
+    assert transfer_verdicts(decision)[1].debit == replace(
+        AVAILABLE, debits_minor=40, sequence=1, version=1, booked_at=NOW
+    )
 
 
 def test_a_link_booked_long_ago_stays_booked_when_its_new_chain_fails() -> None:

@@ -1,0 +1,93 @@
+"""Protobuf ↔ domain of what is asked less often: changes of accounts, conversions, the proof."""
+
+from fisc.account.v1 import account_pb2
+from fisc.common.v1 import money_pb2
+from libs.money import Money
+from libs.rpc import convert
+from services.account.domain.accounts import AccountState
+from services.account.domain.changes import Bounds, Change, ChangeVerdict
+from services.account.domain.conversions import Conversion, ConversionVerdict
+from services.account.handlers.convert import transfer_verdict_to_proto
+from services.account.usecases.proof import Progress
+
+_STATE_PREFIX = "ACCOUNT_STATE_"
+
+
+def change_from_proto(change: account_pb2.AccountChange) -> Change:
+    """Read what is to hold for an account; what is not set stays."""
+    bounds = change.bounds
+    name = account_pb2.AccountState.Name(change.state).removeprefix(_STATE_PREFIX)
+    return Change(
+        account_id=change.account_id,
+        reason=change.reason,
+        state=AccountState(name) if change.state else None,
+        bounds=Bounds(
+            floor_minor=bounds.floor_minor if bounds.HasField("floor_minor") else None,
+            ceiling_minor=bounds.ceiling_minor if bounds.HasField("ceiling_minor") else None,
+        )
+        if change.HasField("bounds")
+        else None,
+    )
+
+
+def change_verdict_to_proto(verdict: ChangeVerdict) -> account_pb2.AccountChangeResult:
+    """Show what became of a change."""
+    result = account_pb2.AccountChangeResult(
+        account_id=verdict.account_id,
+        changed=verdict.error is None,
+        replayed=verdict.replayed,
+        error=convert.error_to_item(verdict.error) if verdict.error else None,
+    )
+    if verdict.terms is not None:
+        result.state = account_pb2.AccountState.Value(_STATE_PREFIX + verdict.terms.state)
+        result.bounds.CopyFrom(
+            account_pb2.AccountBounds(
+                floor_minor=verdict.terms.floor_minor, ceiling_minor=verdict.terms.ceiling_minor
+            )
+        )
+    return result
+
+
+def conversion_from_proto(conversion: account_pb2.Conversion) -> Conversion:
+    """Read a conversion. Raises AmountOutOfRange and UnknownCurrency of libs.money."""
+    return Conversion(
+        conversion_id=conversion.conversion_id,
+        debit_account_id=conversion.debit_account_id,
+        sold=_money(conversion.sold),
+        credit_account_id=conversion.credit_account_id,
+        bought=_money(conversion.bought),
+        sold_liquidity_account_id=conversion.sold_liquidity_account_id,
+        bought_liquidity_account_id=conversion.bought_liquidity_account_id,
+        spread_minor=conversion.spread_minor,
+        spread_account_id=conversion.spread_account_id,
+        reference=conversion.reference,
+        effective_date=conversion.effective_date,
+    )
+
+
+def conversion_verdict_to_proto(verdict: ConversionVerdict) -> account_pb2.ConversionResult:
+    """Show what became of a conversion."""
+    return account_pb2.ConversionResult(
+        conversion_id=verdict.conversion_id,
+        booked=verdict.is_booked,
+        replayed=verdict.is_replayed,
+        error=convert.error_to_item(verdict.error) if verdict.error else None,
+        transfers=map(transfer_verdict_to_proto, verdict.transfers),
+    )
+
+
+def progress_to_proto(progress: Progress) -> account_pb2.VerifyChainResponse:
+    """Show how far the proof has come; heads only at its end."""
+    heads = progress.heads if progress.is_done else ()
+    return account_pb2.VerifyChainResponse(
+        batches_count=progress.batches_count,
+        transfers_count=progress.transfers_count,
+        accounts_count=progress.accounts_count,
+        done=progress.is_done,
+        broken=progress.broken,
+        heads=[f"{head.chain}:{head.number}:{head.hash.hex()}" for head in heads],
+    )
+
+
+def _money(amount: money_pb2.Money) -> Money:
+    return Money(amount.currency, amount.amount_minor)
