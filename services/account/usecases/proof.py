@@ -36,7 +36,8 @@ class Proof:
     async def verify(self, *, batches_only: bool = False) -> AsyncIterator[Progress]:
         """Prove what is booked by now; the last progress is done and says what is broken first."""
         progress = Progress(heads=await self._store.get_heads())
-        async for progress in self._walk(progress, batches_only=batches_only):
+        async for step in self._walk(progress, batches_only=batches_only):
+            progress = step
             yield progress
             if progress.is_done:
                 return
