@@ -13,6 +13,7 @@ from deploy.local.process import ROOT
 from fisc.account.v1 import account_pb2 as pb
 from libs.clock import FrozenClock
 from libs.db.pool import open_pool
+from libs.testing import eventually
 from services.account.domain import batch
 from services.account.domain import ledger as engine
 from services.account.domain.commands import CaptureHold, Hold, Transfer
@@ -52,23 +53,18 @@ async def test_every_update_of_a_run_stays_on_its_page(ledger: Ledger) -> None:
         await ledger.capture(f"h{number}")
     await ledger.pool.execute("SELECT pg_stat_force_next_flush()")
 
-    async def counts() -> list[asyncpg.Record]:
-        return await ledger.pool.fetch(
+    async def counts() -> dict[str, int]:
+        """By table, how many updates moved a row to another page."""
+        rows = await ledger.pool.fetch(
             """
             SELECT relname, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables
              WHERE relname IN ('account_balance', 'hold', 'chain_head') AND n_tup_upd > 30
             """
         )
+        assert len(rows) == 3
+        return {row["relname"]: row["n_tup_upd"] - row["n_tup_hot_upd"] for row in rows}
 
-    async with asyncio.timeout(10):
-        while len(rows := await counts()) < 3:
-            await asyncio.sleep(0.1)
-
-    assert {row["relname"]: row["n_tup_hot_upd"] - row["n_tup_upd"] for row in rows} == {
-        "account_balance": 0,
-        "hold": 0,
-        "chain_head": 0,
-    }
+    assert await eventually(counts) == {"account_balance": 0, "hold": 0, "chain_head": 0}
 
 
 async def test_retries_from_eight_tasks_at_once_never_post_twice_or_overdraw(

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -62,7 +63,7 @@ async def test_an_upgraded_ledger_is_whole_and_goes_on(
 ) -> None:
     store, clock = Store(upgraded), FrozenClock(MORNING)
     chart = Chart(store, clock)
-    async with upgraded, Posting(store, clock, booking_zone=MORNING.tzinfo) as posting:
+    async with upgraded, Posting(store, clock, booking_zone=ZoneInfo("UTC")) as posting:
         again = Transfer(
             transfer_id="old-7",
             debit_account_id=BANK,

@@ -89,27 +89,35 @@ async def test_postings_at_once_share_two_chains_without_a_gap(ledger: Ledger) -
         ),
         (
             "transfer",
-            "INSERT INTO transfer SELECT 'extra', amount_minor, booked_at, 99, 0, 99, 0, 77, "
-            "effective_on, chain, debit_account_id, credit_account_id, currency, '', '' "
-            "FROM transfer WHERE transfer_id = 't1'",
+            (
+                "INSERT INTO transfer SELECT 'extra', amount_minor, booked_at, 99, 0, 99, 0, 77, "
+                "effective_on, chain, debit_account_id, credit_account_id, currency, '', '' "
+                "FROM transfer WHERE transfer_id = 't1'"
+            ),
             "1 transfers are in no batch",
         ),
         (
             "account_balance",
-            f"UPDATE account_balance SET credits_minor = credits_minor + 1 "
-            f"WHERE account_id = '{AVAILABLE}'",
+            (
+                f"UPDATE account_balance SET credits_minor = credits_minor + 1 "
+                f"WHERE account_id = '{AVAILABLE}'"
+            ),
             f"account {AVAILABLE}: its balance",
         ),
         (
             "account_balance",
-            f"UPDATE account_balance SET credits_minor = credits_minor + 1, "
-            f"debits_minor = debits_minor + 1 WHERE account_id = '{AVAILABLE}'",
+            (
+                f"UPDATE account_balance SET credits_minor = credits_minor + 1, "
+                f"debits_minor = debits_minor + 1 WHERE account_id = '{AVAILABLE}'"
+            ),
             f"account {AVAILABLE}: its turnover",
         ),
         (
             "account_balance",
-            f"UPDATE account_balance SET sequence = sequence + 1, version = version + 1 "
-            f"WHERE account_id = '{OTHER}'",
+            (
+                f"UPDATE account_balance SET sequence = sequence + 1, version = version + 1 "
+                f"WHERE account_id = '{OTHER}'"
+            ),
             f"account {OTHER}: entry 11 is missing",
         ),
     ],
