@@ -32,6 +32,8 @@ async def ledger(
             ) as target,
             client.open_channel(target, peer="account") as channel,
         ):
-            opened = Ledger(stub=stub_of(channel), posting=posting, pool=pool, clock=clock)
+            opened = Ledger(
+                stub=stub_of(channel), posting=posting, pool=pool, clock=clock, target=target
+            )
             await opened.open(*(account(name, role) for name, role in ROLES.items()))
             yield opened

@@ -68,6 +68,7 @@ class Ledger:
     posting: Posting
     pool: "asyncpg.Pool[asyncpg.Record]"
     clock: FrozenClock
+    target: str
 
     async def open(self, *accounts: pb.Account) -> Sequence[pb.AccountResult]:
         request = pb.OpenAccountsRequest(request_id="r", accounts=accounts)
