@@ -2,15 +2,18 @@
 
 from typing import Annotated
 
+import grpc
 import typer
 from rich.console import Console
 
 from deploy.local import tables
-from deploy.local.clients import STREAM_TIMEOUT_S, Platform, explained
+from deploy.local.clients import STREAM_TIMEOUT_S, explained
 from deploy.local.environment import LocalSettings
 from deploy.local.errors import LocalError
 from deploy.local.terminal import run
 from fisc.account.v1 import account_pb2 as pb
+from fisc.account.v1 import account_pb2_grpc
+from libs.rpc import client
 
 commands = typer.Typer(
     name="ledger", help="Prove that nothing booked was changed.", no_args_is_help=True
@@ -32,18 +35,23 @@ def verify(
     """Compute every batch's hash and every running balance anew; fails at the first that does not fit."""
 
     async def connected() -> None:
-        async with Platform(LocalSettings.from_environ()) as platform:
-            await verify_ledger(platform, tables.console(), batches_only=batches_only)
+        settings = LocalSettings.from_environ()
+        target = f"{settings.host}:{settings.port('account')}"
+        async with client.open_channel(target, peer="command-line") as channel:
+            await verify_ledger(channel, tables.console(), batches_only=batches_only)
 
     run(connected())
 
 
-async def verify_ledger(platform: Platform, out: Console, *, batches_only: bool = False) -> None:
+async def verify_ledger(
+    channel: grpc.aio.Channel, out: Console, *, batches_only: bool = False
+) -> None:
     """Print how far the proof has come, and the chains' heads. Raises LocalError for a ledger that is not whole."""
+    statements = account_pb2_grpc.StatementServiceStub(channel)
     request = pb.VerifyChainRequest(batches_only=batches_only)
     last = pb.VerifyChainResponse()
     with explained("verifying the ledger"):
-        async for last in platform.account.VerifyChain(request, timeout=STREAM_TIMEOUT_S):
+        async for last in statements.VerifyChain(request, timeout=STREAM_TIMEOUT_S):
             if out.is_terminal:
                 out.print(_counts(last), end="\r")
     out.print(_counts(last))

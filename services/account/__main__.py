@@ -10,9 +10,10 @@ from libs.rpc import server
 from services.account import workers
 from services.account.config import Settings
 from services.account.domain.work import Window
-from services.account.handlers.servicer import SERVICE_NAME, AccountServicer
+from services.account.handlers.servicer import SERVICE_NAME, STATEMENTS_NAME, AccountServicer
 from services.account.store import Store
 from services.account.usecases.chart import Chart
+from services.account.usecases.closing import Closing
 from services.account.usecases.posting import Posting
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -46,6 +47,10 @@ async def main() -> None:
         async def expire_holds() -> None:
             await workers.expire_holds(posting, interval_s=settings.hold_expiry_interval_s)
 
+        async def close_days() -> None:
+            closing = Closing(store, clock, booking_zone=ZoneInfo(settings.booking_zone))
+            await workers.close_days(closing, interval_s=settings.closing_interval_s)
+
         async def watch_imbalance() -> None:
             await workers.watch_imbalance(chart, interval_s=settings.imbalance_interval_s)
 
@@ -53,8 +58,8 @@ async def main() -> None:
             service="account",
             settings=settings,
             registrations=[servicer.register],
-            service_names=[SERVICE_NAME],
-            background=[expire_holds, watch_imbalance],
+            service_names=[SERVICE_NAME, STATEMENTS_NAME],
+            background=[expire_holds, close_days, watch_imbalance],
             ready=store.is_ready,
         )
 

@@ -40,4 +40,5 @@ class Settings(ServiceSettings):
     effective_back_days_max: int = Field(default=3_660, ge=0)
     effective_ahead_days_max: int = Field(default=3_660, ge=0)
     hold_expiry_interval_s: float = Field(default=1.0, gt=0)
+    closing_interval_s: float = Field(default=30.0, gt=0)
     imbalance_interval_s: float = Field(default=30.0, gt=0)

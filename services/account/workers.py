@@ -7,6 +7,7 @@ import prometheus_client
 from libs import log
 from libs.db.errors import is_connection_lost
 from services.account.usecases.chart import Chart
+from services.account.usecases.closing import Closing
 from services.account.usecases.posting import EXPIRED_PER_ROUND_MAX, Posting
 
 ledger_imbalance = prometheus_client.Gauge(
@@ -41,4 +42,17 @@ async def watch_imbalance(chart: Chart, *, interval_s: float) -> None:
                         currency=currency,
                         imbalance_minor=imbalance_minor,
                     )
+        await asyncio.sleep(interval_s)
+
+
+async def close_days(closing: Closing, *, interval_s: float) -> None:
+    """Write the closing balances of days that have ended, for ever; what was missed is caught up."""
+    while True:
+        try:
+            if closed := await closing.close_due_days():
+                _log.info("booking days closed", days=closed)
+        except Exception as error:
+            if not is_connection_lost(error):
+                raise
+            _log.warning("booking days not closed", error=repr(error))
         await asyncio.sleep(interval_s)

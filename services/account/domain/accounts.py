@@ -235,6 +235,27 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubtreeLine:
+    """The sums over a subtree's accounts of one role and currency, on the role's normal side."""
+
+    role: Role
+    currency: str
+    accounts: int
+    posted_minor: int
+    held_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastBalance:
+    """How an account stood after one of its entries: what was booked, on its normal side."""
+
+    account_id: str
+    currency: str
+    posted_minor: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialBalanceLine:
     """The sums over the accounts of one role and currency."""
 

@@ -281,3 +281,17 @@ class InvalidText(FiscError):
 
     kind = ErrorKind.INVALID
     reason = "INVALID_TEXT"
+
+
+class DayNotClosed(FiscError):
+    """The booking day has no closing balances yet."""
+
+    kind = ErrorKind.NOT_FOUND
+    reason = "DAY_NOT_CLOSED"
+
+
+class InvalidDay(FiscError):
+    """Not a day of the calendar."""
+
+    kind = ErrorKind.INVALID
+    reason = "INVALID_DATE"

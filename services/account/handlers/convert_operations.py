@@ -1,10 +1,10 @@
-"""Protobuf ↔ domain of what is asked less often: changes of accounts, conversions, the proof."""
+"""Protobuf ↔ domain of what is asked less often: changes, conversions, the past, sums, the proof."""
 
 from fisc.account.v1 import account_pb2
 from fisc.common.v1 import money_pb2
 from libs.money import Money
 from libs.rpc import convert
-from services.account.domain.accounts import AccountState
+from services.account.domain.accounts import AccountState, PastBalance, SubtreeLine
 from services.account.domain.changes import Bounds, Change, ChangeVerdict
 from services.account.domain.conversions import Conversion, ConversionVerdict
 from services.account.handlers.convert import transfer_verdict_to_proto
@@ -86,6 +86,39 @@ def progress_to_proto(progress: Progress) -> account_pb2.VerifyChainResponse:
         done=progress.is_done,
         broken=progress.broken,
         heads=[f"{head.chain}:{head.number}:{head.hash.hex()}" for head in heads],
+    )
+
+
+def past_balance_to_proto(balance: PastBalance) -> account_pb2.Balance:
+    """Show how an account stood; what was held then is not known."""
+    return account_pb2.Balance(
+        account_id=balance.account_id,
+        currency=balance.currency,
+        posted_minor=balance.posted_minor,
+        available_minor=balance.posted_minor,
+        sequence=balance.sequence,
+    )
+
+
+def closing_balance_to_proto(balance: PastBalance) -> account_pb2.ClosingBalance:
+    """Show how an account stood at the end of a day."""
+    return account_pb2.ClosingBalance(
+        account_id=balance.account_id,
+        currency=balance.currency,
+        posted_minor=balance.posted_minor,
+        sequence=balance.sequence,
+    )
+
+
+def subtree_line_to_proto(line: SubtreeLine) -> account_pb2.SubtreeLine:
+    """Show a line of a roll-up."""
+    return account_pb2.SubtreeLine(
+        role=account_pb2.AccountRole.Value(f"ACCOUNT_ROLE_{line.role}"),
+        currency=line.currency,
+        accounts=line.accounts,
+        posted_minor=line.posted_minor,
+        held_minor=line.held_minor,
+        available_minor=line.posted_minor - line.held_minor,
     )
 
 

@@ -1,6 +1,5 @@
 """AccountService: every method turns a request into one use case and its result into a response."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -9,11 +8,14 @@ from typing_extensions import override
 from fisc.account.v1 import account_pb2 as pb
 from fisc.account.v1 import account_pb2_grpc
 from libs.paging import PageRequest
+from libs.rpc import convert as rpc_convert
 from services.account.handlers import convert, convert_operations
+from services.account.handlers.statements import StatementServicer
 from services.account.usecases.chart import Chart
 from services.account.usecases.posting import Posting
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["AccountService"].full_name
+STATEMENTS_NAME = pb.DESCRIPTOR.services_by_name["StatementService"].full_name
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -27,8 +29,11 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         self._posting = posting
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Add the service to a server."""
+        """Add the service, and that of its statements, to a server."""
         account_pb2_grpc.add_AccountServiceServicer_to_server(self, server)
+        account_pb2_grpc.add_StatementServiceServicer_to_server(
+            StatementServicer(self._chart), server
+        )
 
     @override
     async def OpenAccounts(
@@ -70,8 +75,17 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
     async def GetBalances(
         self, request: pb.GetBalancesRequest, context: Context
     ) -> pb.GetBalancesResponse:
-        balances = await self._chart.get_balances(request.account_ids)
-        return pb.GetBalancesResponse(balances=map(convert.balance_to_proto, balances))
+        if request.HasField("at_sequence"):
+            past = await self._chart.get_balance_at_sequence(
+                request.account_ids[0], request.at_sequence
+            )
+        elif request.HasField("at_time"):
+            at = rpc_convert.from_timestamp(request.at_time)
+            past = await self._chart.get_balances_at_time(request.account_ids, at)
+        else:
+            balances = await self._chart.get_balances(request.account_ids)
+            return pb.GetBalancesResponse(balances=map(convert.balance_to_proto, balances))
+        return pb.GetBalancesResponse(balances=map(convert_operations.past_balance_to_proto, past))
 
     @override
     async def PostTransfers(
@@ -145,8 +159,20 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         )
 
     @override
-    async def VerifyChain(
-        self, request: pb.VerifyChainRequest, context: Context
-    ) -> AsyncIterator[pb.VerifyChainResponse]:
-        async for progress in self._chart.verify(batches_only=request.batches_only):
-            yield convert_operations.progress_to_proto(progress)
+    async def GetSubtree(
+        self, request: pb.GetSubtreeRequest, context: Context
+    ) -> pb.GetSubtreeResponse:
+        lines = await self._chart.get_subtree(request.account_id)
+        return pb.GetSubtreeResponse(lines=map(convert_operations.subtree_line_to_proto, lines))
+
+    @override
+    async def ListClosingBalances(
+        self, request: pb.ListClosingBalancesRequest, context: Context
+    ) -> pb.ListClosingBalancesResponse:
+        page = await self._chart.list_closing_balances(
+            request.day, PageRequest(request.page_size, request.page_token)
+        )
+        return pb.ListClosingBalancesResponse(
+            balances=map(convert_operations.closing_balance_to_proto, page.items),
+            next_page_token=page.next_token,
+        )

@@ -246,9 +246,30 @@ CREATE TRIGGER batch_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON batch
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 """
 
+CLOSING_SQL = """
+-- How an account stood when a booking day ended; only where that differs from the day before.
+CREATE TABLE closing_balance (
+    account_id   text COLLATE "C" NOT NULL,
+    day          date NOT NULL,
+    sequence     bigint NOT NULL CHECK (sequence > 0),
+    posted_minor bigint NOT NULL,
+    PRIMARY KEY (account_id, day)
+);
+CREATE TABLE closed_day (
+    day       date PRIMARY KEY,
+    ended_at  timestamptz NOT NULL,
+    closed_at timestamptz NOT NULL
+);
+CREATE TRIGGER closing_balance_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON closing_balance
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER closed_day_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON closed_day
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+"""
+
 
 def upgrade() -> None:
     """Convert what an earlier release has written; set by set, in one transaction."""
     run_sql(ACCOUNTS_SQL)
     run_sql(HOLDS_SQL)
     run_sql(TRANSFERS_SQL)
+    run_sql(CLOSING_SQL)

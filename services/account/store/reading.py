@@ -8,13 +8,24 @@ from typing import TypeAlias
 import asyncpg
 
 from libs import crashpoints
-from services.account.domain.accounts import Account, Balance, Entry, Role, TrialBalanceLine
+from services.account.domain.accounts import (
+    Account,
+    Balance,
+    Entry,
+    PastBalance,
+    Role,
+    SubtreeLine,
+    TrialBalanceLine,
+)
 from services.account.domain.commands import BookedTransfer
 from services.account.domain.proof import Leg
 from services.account.domain.seals import Batch, Head
 from services.account.store import rows
+from services.account.store.closing import ClosingStore
 from services.account.store.rows import SQL
 from services.account.store.writing import Overtaken, Writer
+
+SEQUENCE_MAX = 2**63 - 1
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
@@ -25,6 +36,7 @@ class Store:
     def __init__(self, pool: Pool) -> None:
         """Use the pool, which the caller closes."""
         self._pool = pool
+        self.closing = ClosingStore(pool)
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[Writer]:
@@ -61,9 +73,11 @@ class Store:
         found = await self._pool.fetch(SQL["get_balances"], list(account_ids))
         return {row["account_id"]: rows.balance(row) for row in found}
 
-    async def list_entries(self, account_id: str, *, after: int, limit: int) -> list[Entry]:
-        """Return an account's entries by ascending sequence."""
-        found = await self._pool.fetch(SQL["list_entries"], account_id, after, limit)
+    async def list_entries(
+        self, account_id: str, *, after: int, limit: int, until: int = SEQUENCE_MAX
+    ) -> list[Entry]:
+        """Return an account's entries with sequences in (after, until], ascending."""
+        found = await self._pool.fetch(SQL["list_entries"], account_id, after, limit, until)
         return [rows.entry(row) for row in found]
 
     async def sum_balances(self, currency: str) -> list[TrialBalanceLine]:
@@ -133,6 +147,40 @@ class Store:
                 is_debit=row["direction"] == "DEBIT",
                 amount_minor=row["amount_minor"],
                 balance_after_minor=row["balance_after_minor"],
+            )
+            for row in found
+        ]
+
+    async def find_sequences(self, account_ids: Collection[str], at: datetime) -> Mapping[str, int]:
+        """Return each account's last entry booked by that moment, 0 for none; O(log n) an account."""
+        found = await self._pool.fetch(SQL["find_sequences"], list(account_ids), at)
+        return {row["account_id"]: row["sequence"] for row in found}
+
+    async def get_balances_at(self, sequences: Mapping[str, int]) -> Mapping[str, PastBalance]:
+        """Return how accounts stood after these entries, each at most its last."""
+        found = await self._pool.fetch(
+            SQL["get_balances_at"], list(sequences), list(sequences.values())
+        )
+        return {
+            row["account_id"]: PastBalance(
+                account_id=row["account_id"],
+                currency=row["currency"],
+                posted_minor=row["posted_minor"],
+                sequence=row["sequence"],
+            )
+            for row in found
+        }
+
+    async def sum_subtree(self, account_id: str) -> list[SubtreeLine]:
+        """Sum an account and all below it, in one snapshot; nothing for no such account."""
+        found = await self._pool.fetch(SQL["sum_subtree"], account_id)
+        return [
+            SubtreeLine(
+                role=Role(row["role"]),
+                currency=row["currency"],
+                accounts=row["accounts"],
+                posted_minor=int(row["posted_minor"]),
+                held_minor=int(row["held_minor"]),
             )
             for row in found
         ]

@@ -231,6 +231,7 @@ SELECT sequence, transfer_id, direction, currency, amount_minor, balance_after_m
   FROM entry
  WHERE account_id = $1
    AND sequence > $2
+   AND sequence <= $4
  ORDER BY sequence
  LIMIT $3
 
@@ -314,3 +315,134 @@ SELECT account_id, sequence, direction, amount_minor, balance_after_minor
    AND sequence > $2
    AND sequence <= $3
  ORDER BY account_id, sequence
+
+-- name: find_sequences
+-- The last entry of each account that was booked by a moment, 0 for none. Booking times ascend with an account's
+-- sequence, so that the entry is found by halving: a handful of looks into an index, and no index on time.
+WITH RECURSIVE probe (account_id, low, high) AS (
+    SELECT account_id, 0::bigint, sequence
+      FROM account_balance
+     WHERE account_id = ANY($1::text[])
+     UNION ALL
+    SELECT account_id,
+           CASE WHEN booked_at <= $2 THEN middle ELSE low END,
+           CASE WHEN booked_at <= $2 THEN high ELSE middle - 1 END
+      FROM (SELECT account_id, low, high, middle,
+                   coalesce(
+                       (SELECT booked_at FROM transfer
+                         WHERE debit_account_id = account_id AND debit_sequence = middle),
+                       (SELECT booked_at FROM transfer
+                         WHERE credit_account_id = account_id AND credit_sequence = middle)
+                   ) AS booked_at
+              FROM (SELECT account_id, low, high, (low + high + 1) / 2 AS middle
+                      FROM probe
+                     WHERE low < high) AS halved) AS probed
+)
+SELECT account_id, low AS sequence
+  FROM probe
+ WHERE low = high
+
+-- name: get_balances_at
+-- As an account stood after one of its entries; the sequence is at most its last.
+SELECT account_id, role, currency, book_id, floor_minor, ceiling_minor, state, given.sequence,
+       coalesce(
+           (SELECT debit_balance_after_minor FROM transfer
+             WHERE debit_account_id = account_id AND debit_sequence = given.sequence),
+           (SELECT credit_balance_after_minor FROM transfer
+             WHERE credit_account_id = account_id AND credit_sequence = given.sequence),
+           0) AS posted_minor
+  FROM account_balance
+  JOIN unnest($1::text[], $2::bigint[]) AS given (account_id, sequence) USING (account_id)
+
+-- name: sum_subtree
+-- A parent stands before its child, so that the tree has no circles.
+WITH RECURSIVE subtree (account_id) AS (
+    SELECT account_id FROM account WHERE account_id = $1
+     UNION ALL
+    SELECT account.account_id
+      FROM account
+      JOIN subtree ON account.parent_id = subtree.account_id
+     WHERE account.parent_id <> ''
+)
+SELECT role, currency, count(*) AS accounts,
+       sum(CASE WHEN is_credit_normal THEN credits_minor - debits_minor
+                ELSE debits_minor - credits_minor END)::numeric AS posted_minor,
+       sum(held_minor)::numeric AS held_minor
+  FROM subtree
+  JOIN account_balance USING (account_id)
+ GROUP BY role, currency
+ ORDER BY currency, role
+
+-- name: get_last_closed_day
+SELECT max(day) FROM closed_day
+
+-- name: get_first_booking
+SELECT min(booked_at) FROM batch
+
+-- name: is_closed_day
+SELECT EXISTS (SELECT FROM closed_day WHERE day = $1)
+
+-- name: close_accounts
+-- One page of accounts: where each stood at the end of the day, if it has moved since its last closing. Returns the
+-- page's last account, NULL after the last page.
+WITH RECURSIVE page AS (
+    SELECT account_id, sequence,
+           coalesce((SELECT closing_balance.sequence FROM closing_balance
+                      WHERE closing_balance.account_id = account_balance.account_id
+                        AND closing_balance.day < $1
+                      ORDER BY closing_balance.day DESC LIMIT 1), 0) AS closed_sequence
+      FROM account_balance
+     WHERE account_id > $3
+     ORDER BY account_id
+     LIMIT $4
+), probe (account_id, low, high) AS (
+    SELECT account_id, closed_sequence, sequence FROM page WHERE sequence > closed_sequence
+     UNION ALL
+    SELECT account_id,
+           CASE WHEN booked_at <= $2 THEN middle ELSE low END,
+           CASE WHEN booked_at <= $2 THEN high ELSE middle - 1 END
+      FROM (SELECT account_id, low, high, middle,
+                   coalesce(
+                       (SELECT booked_at FROM transfer
+                         WHERE debit_account_id = account_id AND debit_sequence = middle),
+                       (SELECT booked_at FROM transfer
+                         WHERE credit_account_id = account_id AND credit_sequence = middle)
+                   ) AS booked_at
+              FROM (SELECT account_id, low, high, (low + high + 1) / 2 AS middle
+                      FROM probe
+                     WHERE low < high) AS halved) AS probed
+), closed AS (
+    INSERT INTO closing_balance (account_id, day, sequence, posted_minor)
+    SELECT account_id, $1, low,
+           coalesce(
+               (SELECT debit_balance_after_minor FROM transfer
+                 WHERE debit_account_id = account_id AND debit_sequence = low),
+               (SELECT credit_balance_after_minor FROM transfer
+                 WHERE credit_account_id = account_id AND credit_sequence = low))
+      FROM probe
+      JOIN page USING (account_id)
+     WHERE low = high
+       AND low > closed_sequence
+     ORDER BY account_id
+        ON CONFLICT DO NOTHING
+)
+SELECT max(account_id) FROM page
+
+-- name: insert_closed_day
+INSERT INTO closed_day (day, ended_at, closed_at)
+VALUES ($1, $2, $3)
+    ON CONFLICT DO NOTHING
+
+-- name: list_closing_balances
+SELECT account_id, currency, latest.posted_minor, latest.sequence
+  FROM account_balance
+ CROSS JOIN LATERAL (
+       SELECT posted_minor, sequence
+         FROM closing_balance
+        WHERE closing_balance.account_id = account_balance.account_id
+          AND day <= $1
+        ORDER BY day DESC
+        LIMIT 1) AS latest
+ WHERE account_id > $2
+ ORDER BY account_id
+ LIMIT $3

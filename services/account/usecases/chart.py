@@ -2,18 +2,28 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import date, datetime
 
 from libs.clock import Clock
 from libs.errors import FiscError
 from libs.paging import InvalidPageToken, Page, PageRequest
 from services.account.domain import accounts, changes, errors, texts
-from services.account.domain.accounts import Account, Balance, Entry, Role, TrialBalance
+from services.account.domain.accounts import (
+    Account,
+    Balance,
+    Entry,
+    PastBalance,
+    Role,
+    SubtreeLine,
+    TrialBalance,
+)
 from services.account.domain.changes import Change, ChangeVerdict
 from services.account.store import Overtaken, Store
 from services.account.usecases.proof import Progress, Proof
 
 TRIES_MAX = 5
 SEQUENCE_DIGITS_MAX = 18
+ENTRIES_PER_PART = 1_000
 
 
 class Chart:
@@ -87,6 +97,72 @@ class Chart:
             texts.check(f"account_ids[{position}]", account_id)
         balances = await self._store.get_balances(set(account_ids))
         return [balances[account_id] for account_id in account_ids if account_id in balances]
+
+    async def get_balances_at_time(
+        self, account_ids: Sequence[str], at: datetime
+    ) -> list[PastBalance]:
+        """Return how those accounts that exist stood at a moment, in the order asked."""
+        for position, account_id in enumerate(account_ids):
+            texts.check(f"account_ids[{position}]", account_id)
+        sequences = await self._store.find_sequences(set(account_ids), at)
+        balances = await self._store.get_balances_at(sequences)
+        return [balances[account_id] for account_id in account_ids if account_id in balances]
+
+    async def get_balance_at_sequence(self, account_id: str, sequence: int) -> list[PastBalance]:
+        """Return how an account stood after an entry (its last, if it is beyond); [] for no account."""
+        texts.check("account_ids[0]", account_id)
+        standing = await self._store.get_balances({account_id})
+        if account_id not in standing:
+            return []
+        sequence = min(sequence, standing[account_id].sequence)
+        return list((await self._store.get_balances_at({account_id: sequence})).values())
+
+    async def list_closing_balances(self, day_text: str, page: PageRequest) -> Page[PastBalance]:
+        """Page through a closed day. Raises DayNotClosed, InvalidDay, InvalidPageToken."""
+        try:
+            day = date.fromisoformat(day_text)
+        except ValueError as error:
+            raise errors.InvalidDay(field="day") from error
+        page = page.about("closing", day_text)
+        if not await self._store.closing.is_closed(day):
+            raise errors.DayNotClosed(field="day")
+        found = await self._store.closing.list_balances(day, after=page.after, limit=page.limit)
+        return page.page(found, lambda balance: balance.account_id)
+
+    async def get_subtree(self, account_id: str) -> Sequence[SubtreeLine]:
+        """Sum an account and all that roll up to it. Raises AccountNotFound."""
+        texts.check("account_id", account_id)
+        lines = await self._store.sum_subtree(account_id)
+        if not lines:
+            raise errors.AccountNotFound(field="account_id", account_id=account_id)
+        return lines
+
+    async def stream_entries(
+        self,
+        account_id: str,
+        *,
+        after: int,
+        until: int,
+        after_time: datetime | None,
+        until_time: datetime | None,
+    ) -> AsyncIterator[Sequence[Entry]]:
+        """Yield a statement as it stands now, page by page; 0 for no end. Raises AccountNotFound."""
+        _, balance = await self.get_account(account_id)
+        until = min(until or balance.sequence, balance.sequence)
+        if until_time is not None:
+            found = await self._store.find_sequences({account_id}, until_time)
+            until = min(until, found[account_id])
+        if after_time is not None:
+            found = await self._store.find_sequences({account_id}, after_time)
+            after = max(after, found[account_id])
+        while after < until:
+            entries = await self._store.list_entries(
+                account_id, after=after, until=until, limit=ENTRIES_PER_PART
+            )
+            if not entries:
+                return
+            yield entries
+            after = entries[-1].sequence
 
     async def list_entries(self, account_id: str, page: PageRequest) -> Page[Entry]:
         """Page through a statement, oldest first. Raises AccountNotFound, InvalidPageToken."""

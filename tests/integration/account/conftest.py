@@ -12,7 +12,14 @@ from services.account.handlers.servicer import SERVICE_NAME, AccountServicer
 from services.account.store import Store
 from services.account.usecases.chart import Chart
 from services.account.usecases.posting import Posting
-from tests.integration.account.support import MORNING, ROLES, Ledger, account, stub_of
+from tests.integration.account.support import (
+    MORNING,
+    ROLES,
+    Ledger,
+    account,
+    statements_of,
+    stub_of,
+)
 
 
 @pytest.fixture
@@ -33,7 +40,12 @@ async def ledger(
             client.open_channel(target, peer="account") as channel,
         ):
             opened = Ledger(
-                stub=stub_of(channel), posting=posting, pool=pool, clock=clock, target=target
+                stub=stub_of(channel),
+                statements=statements_of(channel),
+                posting=posting,
+                pool=pool,
+                clock=clock,
+                target=target,
             )
             await opened.open(*(account(name, role) for name, role in ROLES.items()))
             yield opened

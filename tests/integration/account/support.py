@@ -65,6 +65,7 @@ class Ledger:
     """A running account service, seen by its client; refused calls raise libs.errors.FiscError."""
 
     stub: "account_pb2_grpc.AccountServiceAsyncStub"
+    statements: "account_pb2_grpc.StatementServiceAsyncStub"
     posting: Posting
     pool: "asyncpg.Pool[asyncpg.Record]"
     clock: FrozenClock
@@ -120,3 +121,7 @@ class Ledger:
 
 def stub_of(channel: grpc.aio.Channel) -> "account_pb2_grpc.AccountServiceAsyncStub":
     return account_pb2_grpc.AccountServiceStub(channel)
+
+
+def statements_of(channel: grpc.aio.Channel) -> "account_pb2_grpc.StatementServiceAsyncStub":
+    return account_pb2_grpc.StatementServiceStub(channel)

@@ -21,7 +21,7 @@ UNGUARDED = "ALTER TABLE {0} DISABLE TRIGGER USER; {1}; ALTER TABLE {0} ENABLE T
 
 
 async def verify(ledger: Ledger, *, batches_only: bool = False) -> Sequence[pb.VerifyChainResponse]:
-    call = ledger.stub.VerifyChain(
+    call = ledger.statements.VerifyChain(
         pb.VerifyChainRequest(batches_only=batches_only), timeout=TIMEOUT_S
     )
     return [answer async for answer in call]

@@ -610,26 +610,40 @@ class GetBalancesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    AT_TIME_FIELD_NUMBER: _builtins.int
+    AT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    at_sequence: _builtins.int
+    """As the one account stood after this entry; beyond its last, as it stands now."""
     @_builtins.property
     def account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Which."""
+
+    @_builtins.property
+    def at_time(self) -> _timestamp_pb2.Timestamp:
+        """As they stood after everything booked up to this moment; unset for now."""
 
     def __init__(
         self,
         *,
         account_ids: _abc.Iterable[_builtins.str] | None = ...,
+        at_time: _timestamp_pb2.Timestamp | None = ...,
+        at_sequence: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_sequence", b"_at_sequence", "at_sequence", b"at_sequence", "at_time", b"at_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_sequence", b"_at_sequence", "account_ids", b"account_ids", "at_sequence", b"at_sequence", "at_time", b"at_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__at_sequence: _TypeAlias = _typing.Literal["at_sequence"]  # noqa: Y015
+    _WhichOneofArgType__at_sequence: _TypeAlias = _typing.Literal["_at_sequence", b"_at_sequence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_sequence) -> _WhichOneofReturnType__at_sequence | None: ...
 
 Global___GetBalancesRequest: _TypeAlias = GetBalancesRequest  # noqa: Y015
 
 @_typing.final
 class GetBalancesResponse(_message.Message):
-    """GetBalancesResponse answers for those that exist, in the order asked."""
+    """GetBalancesResponse answers for those that exist, in the order asked. Of a past moment only what was booked is known: held
+    is 0, and available is posted.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1688,3 +1702,249 @@ class VerifyChainResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyChainResponse: _TypeAlias = VerifyChainResponse  # noqa: Y015
+
+@_typing.final
+class StreamEntriesRequest(_message.Message):
+    """StreamEntriesRequest names a statement, or a part of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    UNTIL_SEQUENCE_FIELD_NUMBER: _builtins.int
+    AFTER_TIME_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Which account."""
+    after_sequence: _builtins.int
+    """Only entries after this one."""
+    until_sequence: _builtins.int
+    """Only entries up to this one; 0 for all there are now."""
+    @_builtins.property
+    def after_time(self) -> _timestamp_pb2.Timestamp:
+        """Only entries booked after this moment."""
+
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """Only entries booked up to this moment."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        after_sequence: _builtins.int = ...,
+        until_sequence: _builtins.int = ...,
+        after_time: _timestamp_pb2.Timestamp | None = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after_time", b"after_time", "until_time", b"until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "after_sequence", b"after_sequence", "after_time", b"after_time", "until_sequence", b"until_sequence", "until_time", b"until_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEntriesRequest: _TypeAlias = StreamEntriesRequest  # noqa: Y015
+
+@_typing.final
+class StreamEntriesResponse(_message.Message):
+    """StreamEntriesResponse is the next part."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]:
+        """The entries."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___Entry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEntriesResponse: _TypeAlias = StreamEntriesResponse  # noqa: Y015
+
+@_typing.final
+class GetSubtreeRequest(_message.Message):
+    """GetSubtreeRequest names the top of a subtree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account at its top."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSubtreeRequest: _TypeAlias = GetSubtreeRequest  # noqa: Y015
+
+@_typing.final
+class SubtreeLine(_message.Message):
+    """SubtreeLine sums the subtree's accounts of one role and currency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    POSTED_MINOR_FIELD_NUMBER: _builtins.int
+    HELD_MINOR_FIELD_NUMBER: _builtins.int
+    AVAILABLE_MINOR_FIELD_NUMBER: _builtins.int
+    role: Global___AccountRole.ValueType
+    """The role."""
+    currency: _builtins.str
+    """ISO 4217 code."""
+    accounts: _builtins.int
+    """How many accounts."""
+    posted_minor: _builtins.int
+    """Sum of what is booked, on the role's normal side, in minor units."""
+    held_minor: _builtins.int
+    """Of this, set aside by holds, in minor units."""
+    available_minor: _builtins.int
+    """posted − held, in minor units."""
+    def __init__(
+        self,
+        *,
+        role: Global___AccountRole.ValueType = ...,
+        currency: _builtins.str = ...,
+        accounts: _builtins.int = ...,
+        posted_minor: _builtins.int = ...,
+        held_minor: _builtins.int = ...,
+        available_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "available_minor", b"available_minor", "currency", b"currency", "held_minor", b"held_minor", "posted_minor", b"posted_minor", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubtreeLine: _TypeAlias = SubtreeLine  # noqa: Y015
+
+@_typing.final
+class GetSubtreeResponse(_message.Message):
+    """GetSubtreeResponse is the roll-up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubtreeLine]:
+        """By currency and role."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[Global___SubtreeLine] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSubtreeResponse: _TypeAlias = GetSubtreeResponse  # noqa: Y015
+
+@_typing.final
+class ListClosingBalancesRequest(_message.Message):
+    """ListClosingBalancesRequest pages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """The booking day (YYYY-MM-DD). One that is not closed yet is DAY_NOT_CLOSED."""
+    page_size: _builtins.int
+    """At most this many; 0 means 100, more than 1000 is read as 1000."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClosingBalancesRequest: _TypeAlias = ListClosingBalancesRequest  # noqa: Y015
+
+@_typing.final
+class ClosingBalance(_message.Message):
+    """ClosingBalance is how an account stood at the end of a day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    POSTED_MINOR_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """The account."""
+    currency: _builtins.str
+    """ISO 4217 code."""
+    posted_minor: _builtins.int
+    """What was booked, on the normal side, in minor units."""
+    sequence: _builtins.int
+    """Number of its latest entry by then."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        currency: _builtins.str = ...,
+        posted_minor: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "currency", b"currency", "posted_minor", b"posted_minor", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClosingBalance: _TypeAlias = ClosingBalance  # noqa: Y015
+
+@_typing.final
+class ListClosingBalancesResponse(_message.Message):
+    """ListClosingBalancesResponse is one page, by account id; accounts without an entry by then are left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BALANCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def balances(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClosingBalance]:
+        """The balances."""
+
+    def __init__(
+        self,
+        *,
+        balances: _abc.Iterable[Global___ClosingBalance] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balances", b"balances", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClosingBalancesResponse: _TypeAlias = ListClosingBalancesResponse  # noqa: Y015

@@ -85,15 +85,20 @@ class AccountServiceStub:
                 request_serializer=fisc_dot_account_dot_v1_dot_account__pb2.PostConversionsRequest.SerializeToString,
                 response_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.PostConversionsResponse.FromString,
                 _registered_method=True)
-        self.VerifyChain = channel.unary_stream(
-                '/fisc.account.v1.AccountService/VerifyChain',
-                request_serializer=fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainRequest.SerializeToString,
-                response_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainResponse.FromString,
-                _registered_method=True)
         self.ListEntries = channel.unary_unary(
                 '/fisc.account.v1.AccountService/ListEntries',
                 request_serializer=fisc_dot_account_dot_v1_dot_account__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.ListEntriesResponse.FromString,
+                _registered_method=True)
+        self.GetSubtree = channel.unary_unary(
+                '/fisc.account.v1.AccountService/GetSubtree',
+                request_serializer=fisc_dot_account_dot_v1_dot_account__pb2.GetSubtreeRequest.SerializeToString,
+                response_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.GetSubtreeResponse.FromString,
+                _registered_method=True)
+        self.ListClosingBalances = channel.unary_unary(
+                '/fisc.account.v1.AccountService/ListClosingBalances',
+                request_serializer=fisc_dot_account_dot_v1_dot_account__pb2.ListClosingBalancesRequest.SerializeToString,
+                response_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.ListClosingBalancesResponse.FromString,
                 _registered_method=True)
         self.GetTrialBalance = channel.unary_unary(
                 '/fisc.account.v1.AccountService/GetTrialBalance',
@@ -177,16 +182,22 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def VerifyChain(self, request, context):
-        """VerifyChain recomputes every batch's hash and every account's running balance, and streams how far it has come. The last
-        answer says whether the ledger is whole, or names the first batch or account that is not.
+    def ListEntries(self, request, context):
+        """ListEntries is an account's statement with its running balance, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListEntries(self, request, context):
-        """ListEntries is an account's statement with its running balance, oldest first.
+    def GetSubtree(self, request, context):
+        """GetSubtree sums an account and all that roll up to it, in one snapshot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListClosingBalances(self, request, context):
+        """ListClosingBalances pages through how accounts stood at the end of a booking day.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -252,15 +263,20 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     request_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.PostConversionsRequest.FromString,
                     response_serializer=fisc_dot_account_dot_v1_dot_account__pb2.PostConversionsResponse.SerializeToString,
             ),
-            'VerifyChain': grpc.unary_stream_rpc_method_handler(
-                    servicer.VerifyChain,
-                    request_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainRequest.FromString,
-                    response_serializer=fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainResponse.SerializeToString,
-            ),
             'ListEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEntries,
                     request_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.ListEntriesRequest.FromString,
                     response_serializer=fisc_dot_account_dot_v1_dot_account__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'GetSubtree': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSubtree,
+                    request_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.GetSubtreeRequest.FromString,
+                    response_serializer=fisc_dot_account_dot_v1_dot_account__pb2.GetSubtreeResponse.SerializeToString,
+            ),
+            'ListClosingBalances': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListClosingBalances,
+                    request_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.ListClosingBalancesRequest.FromString,
+                    response_serializer=fisc_dot_account_dot_v1_dot_account__pb2.ListClosingBalancesResponse.SerializeToString,
             ),
             'GetTrialBalance': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTrialBalance,
@@ -550,33 +566,6 @@ class AccountService:
             _registered_method=True)
 
     @staticmethod
-    def VerifyChain(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/fisc.account.v1.AccountService/VerifyChain',
-            fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainRequest.SerializeToString,
-            fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
     def ListEntries(request,
             target,
             options=(),
@@ -604,6 +593,60 @@ class AccountService:
             _registered_method=True)
 
     @staticmethod
+    def GetSubtree(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.account.v1.AccountService/GetSubtree',
+            fisc_dot_account_dot_v1_dot_account__pb2.GetSubtreeRequest.SerializeToString,
+            fisc_dot_account_dot_v1_dot_account__pb2.GetSubtreeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListClosingBalances(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.account.v1.AccountService/ListClosingBalances',
+            fisc_dot_account_dot_v1_dot_account__pb2.ListClosingBalancesRequest.SerializeToString,
+            fisc_dot_account_dot_v1_dot_account__pb2.ListClosingBalancesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetTrialBalance(request,
             target,
             options=(),
@@ -620,6 +663,127 @@ class AccountService:
             '/fisc.account.v1.AccountService/GetTrialBalance',
             fisc_dot_account_dot_v1_dot_account__pb2.GetTrialBalanceRequest.SerializeToString,
             fisc_dot_account_dot_v1_dot_account__pb2.GetTrialBalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class StatementServiceStub:
+    """StatementService answers what is too long for one message: statements, and the proof of the whole.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.StreamEntries = channel.unary_stream(
+                '/fisc.account.v1.StatementService/StreamEntries',
+                request_serializer=fisc_dot_account_dot_v1_dot_account__pb2.StreamEntriesRequest.SerializeToString,
+                response_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.StreamEntriesResponse.FromString,
+                _registered_method=True)
+        self.VerifyChain = channel.unary_stream(
+                '/fisc.account.v1.StatementService/VerifyChain',
+                request_serializer=fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainRequest.SerializeToString,
+                response_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainResponse.FromString,
+                _registered_method=True)
+
+
+class StatementServiceServicer:
+    """StatementService answers what is too long for one message: statements, and the proof of the whole.
+    """
+
+    def StreamEntries(self, request, context):
+        """StreamEntries sends a whole statement, or a part of it, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyChain(self, request, context):
+        """VerifyChain recomputes every batch's hash and every account's running balance, and streams how far it has come. The last
+        answer says whether the ledger is whole, or names the first batch or account that is not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_StatementServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'StreamEntries': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamEntries,
+                    request_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.StreamEntriesRequest.FromString,
+                    response_serializer=fisc_dot_account_dot_v1_dot_account__pb2.StreamEntriesResponse.SerializeToString,
+            ),
+            'VerifyChain': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyChain,
+                    request_deserializer=fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainRequest.FromString,
+                    response_serializer=fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'fisc.account.v1.StatementService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('fisc.account.v1.StatementService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class StatementService:
+    """StatementService answers what is too long for one message: statements, and the proof of the whole.
+    """
+
+    @staticmethod
+    def StreamEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fisc.account.v1.StatementService/StreamEntries',
+            fisc_dot_account_dot_v1_dot_account__pb2.StreamEntriesRequest.SerializeToString,
+            fisc_dot_account_dot_v1_dot_account__pb2.StreamEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyChain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fisc.account.v1.StatementService/VerifyChain',
+            fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainRequest.SerializeToString,
+            fisc_dot_account_dot_v1_dot_account__pb2.VerifyChainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,12 +55,12 @@ class AccountServiceStub:
     """ChangeAccounts freezes, closes or reopens accounts and sets their bounds. Each change is kept for ever with its reason."""
     PostConversions: _grpc.UnaryUnaryMultiCallable[_account_pb2.PostConversionsRequest, _account_pb2.PostConversionsResponse]
     """PostConversions exchanges one currency for another: linked transfers over two liquidity accounts, all or none."""
-    VerifyChain: _grpc.UnaryStreamMultiCallable[_account_pb2.VerifyChainRequest, _account_pb2.VerifyChainResponse]
-    """VerifyChain recomputes every batch's hash and every account's running balance, and streams how far it has come. The last
-    answer says whether the ledger is whole, or names the first batch or account that is not.
-    """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_account_pb2.ListEntriesRequest, _account_pb2.ListEntriesResponse]
     """ListEntries is an account's statement with its running balance, oldest first."""
+    GetSubtree: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetSubtreeRequest, _account_pb2.GetSubtreeResponse]
+    """GetSubtree sums an account and all that roll up to it, in one snapshot."""
+    ListClosingBalances: _grpc.UnaryUnaryMultiCallable[_account_pb2.ListClosingBalancesRequest, _account_pb2.ListClosingBalancesResponse]
+    """ListClosingBalances pages through how accounts stood at the end of a booking day."""
     GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetTrialBalanceRequest, _account_pb2.GetTrialBalanceResponse]
     """GetTrialBalance sums every account in one snapshot; debits equal credits in every currency."""
 
@@ -91,12 +91,12 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """ChangeAccounts freezes, closes or reopens accounts and sets their bounds. Each change is kept for ever with its reason."""
     PostConversions: _aio.UnaryUnaryMultiCallable[_account_pb2.PostConversionsRequest, _account_pb2.PostConversionsResponse]  # type: ignore[assignment]
     """PostConversions exchanges one currency for another: linked transfers over two liquidity accounts, all or none."""
-    VerifyChain: _aio.UnaryStreamMultiCallable[_account_pb2.VerifyChainRequest, _account_pb2.VerifyChainResponse]  # type: ignore[assignment]
-    """VerifyChain recomputes every batch's hash and every account's running balance, and streams how far it has come. The last
-    answer says whether the ledger is whole, or names the first batch or account that is not.
-    """
     ListEntries: _aio.UnaryUnaryMultiCallable[_account_pb2.ListEntriesRequest, _account_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """ListEntries is an account's statement with its running balance, oldest first."""
+    GetSubtree: _aio.UnaryUnaryMultiCallable[_account_pb2.GetSubtreeRequest, _account_pb2.GetSubtreeResponse]  # type: ignore[assignment]
+    """GetSubtree sums an account and all that roll up to it, in one snapshot."""
+    ListClosingBalances: _aio.UnaryUnaryMultiCallable[_account_pb2.ListClosingBalancesRequest, _account_pb2.ListClosingBalancesResponse]  # type: ignore[assignment]
+    """ListClosingBalances pages through how accounts stood at the end of a booking day."""
     GetTrialBalance: _aio.UnaryUnaryMultiCallable[_account_pb2.GetTrialBalanceRequest, _account_pb2.GetTrialBalanceResponse]  # type: ignore[assignment]
     """GetTrialBalance sums every account in one snapshot; debits equal credits in every currency."""
 
@@ -186,22 +186,28 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         """PostConversions exchanges one currency for another: linked transfers over two liquidity accounts, all or none."""
 
     @_abc_1.abstractmethod
-    def VerifyChain(
-        self,
-        request: _account_pb2.VerifyChainRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_account_pb2.VerifyChainResponse], _abc.AsyncIterator[_account_pb2.VerifyChainResponse]]:
-        """VerifyChain recomputes every batch's hash and every account's running balance, and streams how far it has come. The last
-        answer says whether the ledger is whole, or names the first batch or account that is not.
-        """
-
-    @_abc_1.abstractmethod
     def ListEntries(
         self,
         request: _account_pb2.ListEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.ListEntriesResponse, _abc.Awaitable[_account_pb2.ListEntriesResponse]]:
         """ListEntries is an account's statement with its running balance, oldest first."""
+
+    @_abc_1.abstractmethod
+    def GetSubtree(
+        self,
+        request: _account_pb2.GetSubtreeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.GetSubtreeResponse, _abc.Awaitable[_account_pb2.GetSubtreeResponse]]:
+        """GetSubtree sums an account and all that roll up to it, in one snapshot."""
+
+    @_abc_1.abstractmethod
+    def ListClosingBalances(
+        self,
+        request: _account_pb2.ListClosingBalancesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.ListClosingBalancesResponse, _abc.Awaitable[_account_pb2.ListClosingBalancesResponse]]:
+        """ListClosingBalances pages through how accounts stood at the end of a booking day."""
 
     @_abc_1.abstractmethod
     def GetTrialBalance(
@@ -212,3 +218,52 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetTrialBalance sums every account in one snapshot; debits equal credits in every currency."""
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class StatementServiceStub:
+    """StatementService answers what is too long for one message: statements, and the proof of the whole."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> StatementServiceAsyncStub: ...
+    StreamEntries: _grpc.UnaryStreamMultiCallable[_account_pb2.StreamEntriesRequest, _account_pb2.StreamEntriesResponse]
+    """StreamEntries sends a whole statement, or a part of it, oldest first."""
+    VerifyChain: _grpc.UnaryStreamMultiCallable[_account_pb2.VerifyChainRequest, _account_pb2.VerifyChainResponse]
+    """VerifyChain recomputes every batch's hash and every account's running balance, and streams how far it has come. The last
+    answer says whether the ledger is whole, or names the first batch or account that is not.
+    """
+
+@_typing.type_check_only
+class StatementServiceAsyncStub(StatementServiceStub):
+    """StatementService answers what is too long for one message: statements, and the proof of the whole."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    StreamEntries: _aio.UnaryStreamMultiCallable[_account_pb2.StreamEntriesRequest, _account_pb2.StreamEntriesResponse]  # type: ignore[assignment]
+    """StreamEntries sends a whole statement, or a part of it, oldest first."""
+    VerifyChain: _aio.UnaryStreamMultiCallable[_account_pb2.VerifyChainRequest, _account_pb2.VerifyChainResponse]  # type: ignore[assignment]
+    """VerifyChain recomputes every batch's hash and every account's running balance, and streams how far it has come. The last
+    answer says whether the ledger is whole, or names the first batch or account that is not.
+    """
+
+class StatementServiceServicer(metaclass=_abc_1.ABCMeta):
+    """StatementService answers what is too long for one message: statements, and the proof of the whole."""
+
+    @_abc_1.abstractmethod
+    def StreamEntries(
+        self,
+        request: _account_pb2.StreamEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_account_pb2.StreamEntriesResponse], _abc.AsyncIterator[_account_pb2.StreamEntriesResponse]]:
+        """StreamEntries sends a whole statement, or a part of it, oldest first."""
+
+    @_abc_1.abstractmethod
+    def VerifyChain(
+        self,
+        request: _account_pb2.VerifyChainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_account_pb2.VerifyChainResponse], _abc.AsyncIterator[_account_pb2.VerifyChainResponse]]:
+        """VerifyChain recomputes every batch's hash and every account's running balance, and streams how far it has come. The last
+        answer says whether the ledger is whole, or names the first batch or account that is not.
+        """
+
+def add_StatementServiceServicer_to_server(servicer: StatementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
