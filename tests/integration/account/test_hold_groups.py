@@ -96,6 +96,17 @@ async def test_what_is_left_of_a_hold_captured_in_part_is_voided(ledger: Ledger)
     assert (balance.posted_minor, balance.held_minor) == (80, 0)
 
 
+async def test_a_part_whose_id_a_transfer_has_taken_is_refused(ledger: Ledger) -> None:
+    await ledger.fund(100)
+    await ledger.place(hold("h1", 70))
+    await ledger.post(transfer("h1:capture:2", AVAILABLE, OTHER, 1))
+    await capture(ledger, part("a", 20))
+
+    (taken,) = await capture(ledger, part("b", 20))
+
+    assert (taken.error.reason, taken.error.field) == ("TRANSFER_ID_REUSED", "hold_id")
+
+
 async def test_parts_captured_by_many_at_once_never_exceed_the_hold(ledger: Ledger) -> None:
     await ledger.fund(100)
     await ledger.place(hold("h1", 70))

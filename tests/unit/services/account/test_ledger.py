@@ -340,3 +340,17 @@ def test_a_capture_whose_id_a_transfer_has_taken_is_refused() -> None:
     )
 
     assert refusal(decision) == ("TRANSFER_ID_REUSED", "hold_id")
+
+
+@pytest.mark.parametrize("ahead", ["available", "bank"])
+def test_a_booking_is_never_dated_before_the_last_one_of_either_account(ahead: str) -> None:
+    later = NOW + timedelta(seconds=30)
+    balances = [
+        replace(balance, booked_at=later if balance.account_id == ahead else NOW)
+        for balance in (AVAILABLE, BANK)
+    ]
+
+    decision = decide([PAY_OUT], balances=balances)
+
+    assert decision.booked[0].booked_at == later
+    assert {balance.booked_at for balance in decision.balances} == {later}

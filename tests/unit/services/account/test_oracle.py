@@ -159,12 +159,15 @@ class Asker:
     def change(self) -> Change:
         rng = self._rng
         bounds = Bounds(
-            floor_minor=rng.choice([None, 0, -100]), ceiling_minor=rng.choice([None, 50, 2_000])
+            floor_minor=rng.choice([None, 0, -100, 15]), ceiling_minor=rng.choice([None, 50, 2_000])
         )
         name = rng.choice([*CHART, *["spare-1", "spare-2", "spare-3"] * 3, "nowhere"])
         if name != "nowhere" and CHART[name][0].has_floor:
-            bounds = replace(bounds, floor_minor=0)
-        states = [None, *AccountState, *[AccountState.OPEN] * (10 if name in RARE else 40)]
+            bounds = replace(bounds, floor_minor=rng.choice([0, 15]))
+        if name.startswith("spare"):  # often empty, so that closing them may succeed
+            states = [None, AccountState.OPEN, AccountState.CLOSED]
+        else:
+            states = [None, *AccountState, *[AccountState.OPEN] * 40]
         return Change(
             account_id=name,
             reason="test",
