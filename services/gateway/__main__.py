@@ -22,12 +22,15 @@ from libs.db.pool import Pool, open_pool
 from libs.events import feed
 from libs.ids import SortableIds
 from libs.rpc import client, server
+from libs.saga.engine import Flow
 from services.gateway.channels.directory import Directory, FernetSealer
 from services.gateway.channels.http import ChannelHttp
 from services.gateway.clients.account import LedgerClient
 from services.gateway.clients.risk import RiskClient
 from services.gateway.clients.router import RouterClient
 from services.gateway.config import Settings
+from services.gateway.domain.payment import Payment
+from services.gateway.domain.payout import Payout
 from services.gateway.handlers import admission, messages, operations, payments
 from services.gateway.handlers.auth import OperatorInterceptor
 from services.gateway.store.operators import OperatorStore
@@ -109,18 +112,8 @@ class Gateway:
             notify_base_url=settings.callback_base_url.rstrip("/"),
         )
         screening = Screening(self.risk, self.router)
-        self.payments_in = Intake(
-            screening=screening,
-            driver=self.sagas.payments.driver,
-            drives=self.sagas.drives,
-            name="payment",
-        )
-        self.payouts_in = Intake(
-            screening=screening,
-            driver=self.sagas.payouts.driver,
-            drives=self.sagas.drives,
-            name="payout",
-        )
+        self.payments_in: Intake[Payment] = self._wire_intake(screening, self.sagas.payments)
+        self.payouts_in: Intake[Payout] = self._wire_intake(screening, self.sagas.payouts)
         self.feed = feed.EventFeedServicer(pool)
         self.gate = self._wire_gate(settings)
         self.callbacks = Callbacks(
@@ -137,19 +130,32 @@ class Gateway:
             sealer=self.sealer,
             clock=clock,
         )
-        self.background: Sequence[Callable[[], Awaitable[None]]] = (
+        self._pushers = (
+            pushers.Pusher("push-account", self.registry, pushers.to_account(account_stub)),
+            pushers.Pusher("push-router", self.registry, pushers.to_router(router_stub)),
+            pushers.Pusher("push-risk", self.registry, pushers.to_risk(risk_stub)),
+        )
+        self._hear_reviews = review_ear.listening(
+            events_pb2_grpc.EventFeedServiceStub(to_risk), pool, nudge_in_review, clock
+        )
+
+    @property
+    def background(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """Loops for as long as the process lives; the opening of accounts ends when they are open."""
+        return (
             self.gate.watch_lag,
             partial(ledger_accounts.open_all, self.accounts.open_ledger_accounts),
             *self.sagas.engine.background,
-            partial(gauges.keep, self.store, clock),
+            partial(gauges.keep, self.store, self.clock),
             self.router.keep_static_order,
             self.channels.keep_fresh,
-            pushers.Pusher("push-account", self.registry, pushers.to_account(account_stub)).run,
-            pushers.Pusher("push-router", self.registry, pushers.to_router(router_stub)).run,
-            pushers.Pusher("push-risk", self.registry, pushers.to_risk(risk_stub)).run,
-            review_ear.listening(
-                events_pb2_grpc.EventFeedServiceStub(to_risk), pool, nudge_in_review, clock
-            ),
+            *(pusher.run for pusher in self._pushers),
+            self._hear_reviews,
+        )
+
+    def _wire_intake(self, screening: Screening, flow: Flow[Any, Any]) -> Intake[Any]:
+        return Intake(
+            screening=screening, driver=flow.driver, drives=self.sagas.drives, name=flow.name
         )
 
     def _wire_gate(self, settings: Settings) -> admission.Gate:

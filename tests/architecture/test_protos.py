@@ -17,6 +17,7 @@ REPEATABLE: Final[Mapping[str, str]] = {
     "fisc.gateway.v1.OperationsService.DecideForce": "force_id: a proposal is decided once",
     "fisc.gateway.v1.OperationsService.SettleByBill": "channel, day and reference: a bill says the same",
     "fisc.gateway.v1.OperationsService.VerifyAuditChain": "changes nothing",
+    "fisc.account.v1.StatementService.VerifyChain": "changes nothing",
     "fisc.risk.v1.RiskService.Evaluate": "evaluation_id",
     "fisc.risk.v1.RiskService.EvaluateBatch": "evaluation_id of each item",
 }

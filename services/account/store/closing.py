@@ -1,14 +1,17 @@
 """Closing balances: written once a day, never changed."""
 
 from datetime import date, datetime
+from pathlib import Path
 from typing import TypeAlias
 
 import asyncpg
 
+from libs.db import queries
 from services.account.domain.accounts import PastBalance
-from services.account.store.rows import SQL
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+SQL = queries.load(Path(__file__).with_suffix(".sql"))
 
 
 class ClosingStore:
