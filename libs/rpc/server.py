@@ -68,13 +68,22 @@ class RpcServer:
         host: str = "127.0.0.1",
         port: int = 0,
         extra_interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        outer_interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
-        """Port 0 lets the system choose; service_names are full proto names."""
+        """Port 0 lets the system choose; service_names are full proto names.
+
+        Outer interceptors see a call before anything of ours does, and map their errors themselves.
+        """
         self._registrations = registrations
         self._service_names = tuple(service_names)
         self._host = host
         self._port = port
-        self._interceptors = (CallInterceptor(), *extra_interceptors, ValidationInterceptor())
+        self._interceptors = (
+            *outer_interceptors,
+            CallInterceptor(),
+            *extra_interceptors,
+            ValidationInterceptor(),
+        )
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # no stubs
         self._server: grpc.aio.Server | None = None
 
@@ -133,12 +142,14 @@ async def running(
     registrations: Sequence[Registration],
     service_names: Sequence[str] = (),
     extra_interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    outer_interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
 ) -> AsyncIterator[str]:
     """A serving server on a free loopback port, for tests; yields its target."""
     server = RpcServer(
         registrations=registrations,
         service_names=service_names,
         extra_interceptors=extra_interceptors,
+        outer_interceptors=outer_interceptors,
     )
     await server.start()
     try:
@@ -158,6 +169,7 @@ async def serve(
     ready: Callable[[], Awaitable[bool]],
     on_drain: Sequence[Hook] = (),
     extra_interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    outer_interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return.
 
@@ -172,6 +184,7 @@ async def serve(
         host=settings.host,
         port=settings.grpc_port,
         extra_interceptors=extra_interceptors,
+        outer_interceptors=outer_interceptors,
     )
     signals = _Signals()
     try:

@@ -303,6 +303,7 @@ async def main() -> None:
             background=(*gateway.background, door),
             ready=is_ready,
             on_drain=(gateway.sagas.engine.hand_over, gateway.feed.drain),
+            outer_interceptors=(admission.Doorkeeper(gateway.gate),),
             extra_interceptors=(
                 OperatorInterceptor(settings.operator_token.get_secret_value(), gateway.operators),
                 admission.AdmissionInterceptor(gateway.gate),

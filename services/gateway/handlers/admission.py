@@ -7,15 +7,18 @@ and the same request may simply be sent again. Reads, cancellations and operator
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import grpc
 import prometheus_client
 from typing_extensions import override
 
 from libs.errors import Overloaded
-from libs.rpc.interceptors import Behaviour, Context, HandlerInterceptor
+from libs.rpc import status
+from libs.rpc.interceptors import Behaviour, Context, Handler, HandlerInterceptor
+from libs.rpc.metrics import MethodMetrics
 from services.gateway.handlers import auth
 
 METHODS: Final = frozenset(
@@ -63,15 +66,21 @@ class Gate:
         self._of_merchant: Counter[str] = Counter()
         self._lag_s = 0.0
 
+    def limit_met(self) -> str:
+        """Which limit leaves no place for another call; "" when there is one."""
+        if max(self._in_flight, self._sagas_begun()) >= self._in_flight_max:
+            return "in_flight"
+        if self._lag_s > LAG_MAX_S:
+            return "event_loop_lag"
+        if self._commit_waited_s() > COMMIT_WAIT_MAX_S:
+            return "commit_wait"
+        return ""
+
     @contextmanager
     def place(self) -> Iterator[None]:
         """A place among all calls, for the length of the block. Raises Overloaded."""
-        if max(self._in_flight, self._sagas_begun()) >= self._in_flight_max:
-            raise _refusal("in_flight")
-        if self._lag_s > LAG_MAX_S:
-            raise _refusal("event_loop_lag")
-        if self._commit_waited_s() > COMMIT_WAIT_MAX_S:
-            raise _refusal("commit_wait")
+        if limit := self.limit_met():
+            raise _refusal(limit)
         self._in_flight += 1
         in_flight.set(self._in_flight)
         try:
@@ -103,6 +112,33 @@ class Gate:
             self._lag_s, last_s = min(late_s, last_s), late_s
 
 
+class Doorkeeper(grpc.aio.ServerInterceptor):
+    """Turns away what there is no place for before anything is read of it; the outermost interceptor.
+
+    Under three times the capacity two calls of three are refused: each must cost next to nothing, or there is nothing left for the
+    third. So the answers are made once, and a refused call passes no other interceptor.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._refusing: dict[tuple[str, str], Handler] = {}
+
+    @override
+    async def intercept_service(
+        self,
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]",
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        method = handler_call_details.method
+        limit = self._gate.limit_met() if method in METHODS else ""
+        if not limit:
+            return await continuation(handler_call_details)
+        handler = self._refusing.get((method, limit))
+        if handler is None:
+            handler = self._refusing[method, limit] = _refusing(method, limit)
+        return handler
+
+
 class AdmissionInterceptor(HandlerInterceptor):
     """Takes a place for each call that begins new work, before its caller is known."""
 
@@ -120,6 +156,25 @@ class AdmissionInterceptor(HandlerInterceptor):
                 return await inner(request, context)
 
         return behave
+
+
+def _refusing(method: str, limit: str) -> Handler:
+    """A handler that refuses, with its answer and its metrics at hand."""
+    metrics = MethodMetrics(method, "unary", side="server")
+    counter = rejected.labels(limit)
+    error = Overloaded(retry_after_s=RETRY_AFTER_S, limit=limit)
+    answer, code = status.to_grpc(error), status.code_of(error)
+
+    async def refuse(_: bytes, context: Context) -> bytes:
+        metrics.started()
+        metrics.finished(code, 0.0)
+        counter.inc()
+        context.set_code(code)
+        context.set_details(answer.details)
+        context.set_trailing_metadata(answer.trailing_metadata)
+        return b""
+
+    return grpc.unary_unary_rpc_method_handler(refuse)
 
 
 def _refusal(reason: str) -> Overloaded:
