@@ -5,9 +5,10 @@ on together.
 """
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from libs.batching import Coalescer
 from libs.errors import FiscError
@@ -48,6 +49,10 @@ class Taken(Generic[S]):
     """What carries it on, where it is new and has something to do; it goes on whether or not anybody waits for it."""
 
 
+# With the context of its call: what is logged and sent on for it carries the call's request id.
+_Asked: TypeAlias = tuple[Ask[S], contextvars.Context]
+
+
 class Intake(Generic[S]):
     """One flow's. `coalescer` must be started by its owner."""
 
@@ -57,7 +62,7 @@ class Intake(Generic[S]):
         self._screening = screening
         self._driver = driver
         self._drives = drives
-        self.coalescer = Coalescer[Ask[S], Taken[S]](
+        self.coalescer = Coalescer[_Asked[S], Taken[S]](
             self._take,
             name=f"intake-{name}",
             workers=BATCHES_AT_ONCE,
@@ -66,21 +71,21 @@ class Intake(Generic[S]):
 
     async def take(self, ask: Ask[S]) -> Taken[S]:
         """Idempotent by the subject's identity. Raises RequestIdReused, Overloaded, and FiscErrors of kind UNAVAILABLE."""
-        return await self.coalescer.submit(ask)
+        return await self.coalescer.submit((ask, contextvars.copy_context()))
 
-    async def _take(self, asks: Sequence[Ask[S]]) -> list[Taken[S] | BaseException]:
+    async def _take(self, asked: Sequence[_Asked[S]]) -> list[Taken[S] | BaseException]:
         screened = await self._screening.screen(
-            [(ask.merchant, ask.risk_query, ask.route_query) for ask in asks]
+            [(ask.merchant, ask.risk_query, ask.route_query) for ask, _ in asked]
         )
         steps = [
             ask.open(*answer)
-            for ask, answer in zip(asks, screened, strict=True)
+            for (ask, _), answer in zip(asked, screened, strict=True)
             if not isinstance(answer, FiscError)
         ]
         written = iter(zip(steps, await self._driver.create_all(steps), strict=True))
         return [
-            answer if isinstance(answer, FiscError) else self._taken(*next(written))
-            for answer in screened
+            answer if isinstance(answer, FiscError) else context.run(self._taken, *next(written))
+            for (_, context), answer in zip(asked, screened, strict=True)
         ]
 
     def _taken(self, step: Step[S, Attempt], stored: S | BaseException) -> Taken[S] | BaseException:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from libs.errors import FiscError, Unavailable
+from libs.rpc import request_id
 from libs.saga.drives import Drives
 from services.gateway.domain import payment_flow
 from services.gateway.domain.errors import RequestIdReused
@@ -55,6 +56,7 @@ class Driver:
         self.rows: dict[str, Payment] = {}
         self.commits: list[int] = []
         self.driven: list[str] = []
+        self.request_ids: list[str | None] = []
         self.refused = ""
         self.gone_on = asyncio.Event()
 
@@ -73,6 +75,7 @@ class Driver:
     async def drive(self, step: PaymentStep) -> Payment:
         await self.gone_on.wait()
         self.driven.append(step.subject.payment_id)
+        self.request_ids.append(request_id.current())
         return step.subject
 
 
@@ -168,6 +171,20 @@ async def test_a_request_that_comes_again_is_answered_with_what_stands_and_not_d
     again = await house.take()
 
     assert (again.subject, again.is_new, again.drive) == (first.subject, False, None)
+
+
+async def test_what_is_driven_carries_the_request_id_of_its_call(house: House) -> None:
+    house.driver.gone_on.set()
+    tasks = []
+    for number in (1, 2):
+        request_id.enter(f"call-{number}")
+        tasks.append(house.take(request_id=f"r{number}"))
+    request_id.enter("another")
+
+    await asyncio.wait(tasks)
+    await house.drives.drain()
+
+    assert house.driver.request_ids == ["call-1", "call-2"]
 
 
 async def test_what_has_nothing_to_do_is_not_driven(house: House) -> None:
