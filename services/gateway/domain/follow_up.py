@@ -163,8 +163,6 @@ def _answered(
                 return _waiting(order, attempt, FollowUpState.UNKNOWN, now)
             reason = saga.public_reason(outcome.code)
             return _ended(order, told, FollowUpState.FAILED, reason, now)
-        case OutcomeKind.PENDING:
-            return _waiting(order, told, FollowUpState.PENDING, now)
         case OutcomeKind.NOT_FOUND if (
             saga.is_visible(attempt, now) and order.state is not FollowUpState.MANUAL
         ):
@@ -187,11 +185,11 @@ def _answered_after_failure(
         return None
     is_agreed = saga.amounts_agree(outcome, order.amount_minor, order.currency)
     told = saga.late(saga.record(attempt, signal, now), is_agreed=is_agreed)
-    if is_agreed and not order.takes_of_payment:
-        return _succeeded(order, told, outcome, now)
     if not is_agreed:
         case = saga.late_success_of(order.subject_id, order.merchant_id, is_agreed=False)
         return Step(subject=_moved(order, now), attempts=(told,), beside=(case,))
+    if not order.takes_of_payment:
+        return _succeeded(order, told, outcome, now)
     return Step(
         subject=_moved(order, now),
         attempts=(told,),

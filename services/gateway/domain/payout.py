@@ -261,8 +261,6 @@ def _answered_in_time(
             if outcome.kind is OutcomeKind.DECLINED_HARD or payout.state is PayoutState.MANUAL:
                 return _ended(payout, told, PayoutState.FAILED, reason, now)
             return _send_next(payout, told, reason, now)
-        case OutcomeKind.PENDING:
-            return _waiting(payout, told, PayoutState.PENDING, now)
         case OutcomeKind.NOT_FOUND if (
             saga.is_visible(attempt, now) and payout.state is not PayoutState.MANUAL
         ):
