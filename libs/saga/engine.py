@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from libs.batching import Coalescer
+from libs.batching.coalescer import Coalescer
 from libs.clock import Clock
 from libs.saga.driver import Driver, EventEncoder, Performer, Rows
 from libs.saga.drives import Drives

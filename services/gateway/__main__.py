@@ -15,7 +15,7 @@ from fisc.common.v1 import events_pb2_grpc
 from fisc.risk.v1 import risk_pb2_grpc
 from fisc.router.v1 import router_pb2_grpc
 from libs import config, log
-from libs.batching import Coalescer
+from libs.batching.coalescer import Coalescer
 from libs.clock import Clock, SystemClock
 from libs.db import migrate
 from libs.db.pool import Pool, open_pool

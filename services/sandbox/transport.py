@@ -9,7 +9,7 @@ from typing import Any, Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from libs import web
 
@@ -19,7 +19,7 @@ HOLD_MAX_S = 60.0
 KEEP_ALIVE_S = 75
 
 
-class HangUpProtocol(H11Protocol):
+class HangUpProtocol(HttpToolsProtocol):
     """HTTP/1.1 whose scope carries `extensions["fisc.hang_up"]`: drop the connection now."""
 
     @override

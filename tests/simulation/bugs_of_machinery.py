@@ -108,7 +108,7 @@ def the_cursor_moves_before_the_push(patch: Patch) -> None:
         while True:
             events = await self._outbox.read_events(cursor, pushers.BATCH_MAX)
             if not events:
-                await vars(pushers)["asyncio"].sleep(pushers.IDLE_MAX_S)
+                await vars(pushers)["asyncio"].sleep(pushers.PACE_S)
                 continue
             cursor = await self._outbox.move_cursor(self._consumer, cursor, events[-1].cursor)
             await self._push(events)

@@ -11,7 +11,7 @@ from typing import Any, cast
 import grpc
 from typing_extensions import override
 
-from libs.batching import Coalescer
+from libs.batching.coalescer import Coalescer
 from libs.db.pool import Pool
 from libs.events import feed, kinds
 from libs.events.log import StoredEvent

@@ -57,8 +57,7 @@ def over(
         (
             pushers,
             {
-                "IDLE_S": IDLE_S,
-                "IDLE_MAX_S": IDLE_S,
+                "PACE_S": IDLE_S,
                 "asyncio": SimpleNamespace(sleep=_push_sleep),
             },
         ),

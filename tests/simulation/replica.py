@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from libs.batching import Coalescer
+from libs.batching.coalescer import Coalescer
 from libs.db.errors import is_connection_lost
 from libs.errors import ErrorKind, FiscError
 from libs.ids import SortableIds

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 from typing import Self
 
-from libs.batching import LINGER_MAX_S, Coalescer
+from libs.batching.coalescer import LINGER_MAX_S, Coalescer
 from libs.clock import Clock
 from libs.db.errors import is_connection_lost
 from services.account.domain import batch, errors, ledger, texts

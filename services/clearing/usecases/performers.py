@@ -5,7 +5,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from libs.batching import Coalescer
+from libs.batching.coalescer import Coalescer
 from libs.errors import ErrorKind, FiscError
 from libs.saga.driver import Performer
 from libs.saga.flow import Command, Signal

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
-from libs.batching import Coalescer
+from libs.batching.coalescer import Coalescer
 from libs.clock import Clock
 from libs.db.pool import Pool
 from libs.ids import IdSource

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fisc.account.v1 import account_pb2, account_pb2_grpc
 from fisc.common.v1 import money_pb2
-from libs.batching import Coalescer
+from libs.batching.coalescer import Coalescer
 from libs.errors import ErrorKind
 from libs.rpc import request_id
 from libs.rpc.client import call

@@ -8,9 +8,9 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from libs.batching import Coalescer
+from libs.batching.coalescer import Coalescer
 from libs.errors import FiscError
 from libs.saga.driver import Driver
 from libs.saga.drives import Drives
@@ -22,8 +22,8 @@ from services.gateway.usecases.screening import Screening
 
 # Batches under way at once: a peer that hangs must not make the next batch wait its turn.
 BATCHES_AT_ONCE = 4
-# Long enough that a payment is rarely alone under load, and too short for its payer to notice.
-LINGER_MAX_S = 0.025
+# Under load a batch waits as long as one takes, and for the batch before it; never longer than a payer would notice.
+LINGER_MAX_S = 0.05
 
 S = TypeVar("S", bound=Subject)
 
@@ -67,6 +67,7 @@ class Intake(Generic[S]):
             name=f"intake-{name}",
             workers=BATCHES_AT_ONCE,
             linger_max_s=LINGER_MAX_S,
+            lane=_merchant_of,
         )
 
     async def take(self, ask: Ask[S]) -> Taken[S]:
@@ -96,3 +97,7 @@ class Intake(Generic[S]):
         if is_new and step.command is not None:
             drive = self._drives.start(self._driver.drive(step))
         return Taken(subject=stored, is_new=is_new, drive=drive)
+
+
+def _merchant_of(asked: "_Asked[Any]") -> str:
+    return asked[0].merchant.merchant_id

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from libs.batching import Coalescer
+from libs.batching.coalescer import Coalescer
 from libs.clock import FrozenClock
 from libs.db.errors import is_connection_lost
 from libs.db.pool import Connection, open_pool

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from libs.batching.coalescer import ITEMS_MAX
 from libs.errors import FiscError, Unavailable
 from libs.rpc import request_id
 from libs.saga.drives import Drives
@@ -148,6 +149,15 @@ async def test_what_arrives_together_is_screened_once_and_written_in_one_commit(
     assert (house.neighbours.asked, house.driver.commits) == ([5], [5])
     assert [each.subject.request_id for each in taken] == ["r0", "r1", "r2", "r3", "r4"]
     assert all(each.is_new and each.drive is not None for each in taken)
+
+
+async def test_a_merchant_who_sends_a_flood_waits_for_it_himself(house: House) -> None:
+    flood = [house.take("m1", f"r{number}") for number in range(2 * ITEMS_MAX)]
+    other = house.take("m2", "other")
+
+    await asyncio.gather(*flood, other)
+
+    assert list(house.driver.rows).index("other") < ITEMS_MAX
 
 
 async def test_what_was_taken_goes_on_even_when_its_caller_has_gone(house: House) -> None:

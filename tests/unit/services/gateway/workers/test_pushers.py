@@ -51,7 +51,7 @@ class Outbox:
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("IDLE_S", "IDLE_MAX_S", "BACK_OFF_S", "BACK_OFF_MAX_S", "TOO_NEW_WAIT_S"):
+    for name in ("PACE_S", "BACK_OFF_S", "BACK_OFF_MAX_S", "TOO_NEW_WAIT_S"):
         monkeypatch.setattr(pushers, name, 0.001)
 
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 import prometheus_client
 import pytest
 
-from libs.batching import Coalescer, LingerController
+from libs.batching.coalescer import Coalescer
 from libs.errors import Overloaded, Unavailable
 
 # Long enough that a test which wrongly waits for it fails by its timeout.
 LINGER_ENDLESS_S = 60.0
 PROMPT_S = 2.0
+FLUSH_S = 0.05
 
 
 class Doubler:
@@ -73,10 +74,19 @@ async def test_a_lone_call_does_not_wait_for_company() -> None:
     assert len(flush.batches) == 20
 
 
+async def earn_a_linger(coalescer: Coalescer[int, int], flush: Doubler) -> None:
+    """A full batch whose flush took a while: the next one may wait as long."""
+    flush.gate.clear()
+    opening = asyncio.create_task(submit_all(coalescer, [1, 2, 3, 4]))
+    await asyncio.sleep(FLUSH_S)
+    flush.gate.set()
+    await opening
+
+
 async def test_after_batches_with_company_a_flush_waits_for_more() -> None:
     flush = Doubler()
     async with Coalescer(flush, name="t", items_max=4, linger_max_s=LINGER_ENDLESS_S) as coalescer:
-        await submit_all(coalescer, [1, 2, 3, 4])
+        await earn_a_linger(coalescer, flush)
         early = asyncio.create_task(coalescer.submit(5))
         await settle()
         assert not early.done()
@@ -86,10 +96,61 @@ async def test_after_batches_with_company_a_flush_waits_for_more() -> None:
     assert flush.batches == [[1, 2, 3, 4], [5, 6, 7, 8]]
 
 
+async def test_while_a_flush_is_out_the_next_batch_waits_for_it() -> None:
+    flush = Doubler()
+    flush.gate.clear()
+    async with Coalescer(flush, name="t", linger_max_s=LINGER_ENDLESS_S, workers=3) as coalescer:
+        opening = asyncio.create_task(coalescer.submit(1))
+        await settle()
+        waiting = [asyncio.create_task(coalescer.submit(2))]
+        await asyncio.sleep(FLUSH_S)
+        flush.gate.set()
+        waiting.append(asyncio.create_task(coalescer.submit(3)))
+        assert [await task for task in (opening, *waiting)] == [2, 4, 6]
+    assert flush.batches == [[1], [2, 3]]
+
+
+async def test_behind_a_flush_that_hangs_the_next_batch_leaves_all_the_same() -> None:
+    flush = Doubler()
+    flush.gate.clear()
+    async with Coalescer(flush, name="t", linger_max_s=FLUSH_S, workers=2) as coalescer:
+        hanging = asyncio.create_task(coalescer.submit(1))
+        await settle()
+        behind = asyncio.create_task(coalescer.submit(2))
+        await asyncio.sleep(2 * FLUSH_S)
+        left = list(flush.batches)
+        flush.gate.set()
+        assert [await hanging, await behind] == [2, 4]
+    assert left == [[1], [2]]
+
+
+async def test_lanes_take_turns_and_none_fills_the_queue() -> None:
+    flush = Doubler()
+    flush.gate.clear()
+    coalescer = Coalescer(
+        flush,
+        name="t",
+        items_max=4,
+        queue_max=10,
+        linger_max_s=0,
+        lane=lambda item: "odd" if item % 2 else "even",
+    )
+    async with coalescer:
+        waiting = [asyncio.create_task(coalescer.submit(0))]
+        await settle()
+        waiting += [asyncio.create_task(coalescer.submit(item)) for item in (1, 3, 5, 7, 9, 2)]
+        await settle()
+        with pytest.raises(Overloaded):
+            await coalescer.submit(11)
+        flush.gate.set()
+        assert [await task for task in waiting] == [0, 2, 6, 10, 14, 18, 4]
+    assert flush.batches == [[0], [1, 2, 3, 5], [7, 9]]
+
+
 async def test_waiting_for_company_ends_with_the_linger() -> None:
     flush = Doubler()
     async with Coalescer(flush, name="t", linger_max_s=0.05) as coalescer:
-        await submit_all(coalescer, [1, 2, 3, 4])
+        await earn_a_linger(coalescer, flush)
         assert await submit_all(coalescer, [5]) == [10]
 
 
@@ -173,7 +234,7 @@ async def test_stopping_answers_all_who_wait_without_lingering() -> None:
     flush = Doubler()
     coalescer = Coalescer(flush, name="t", items_max=4, linger_max_s=LINGER_ENDLESS_S)
     async with coalescer:
-        await submit_all(coalescer, [1, 2, 3, 4])
+        await earn_a_linger(coalescer, flush)
         waiting = asyncio.create_task(coalescer.submit(5))
         await settle()
         assert not waiting.done()
@@ -209,52 +270,6 @@ async def test_metrics_tell_batches_by_name() -> None:
     assert sample("fisc_batch_items_count", {"name": "metrics-test"}) == 1
     assert sample("fisc_batch_wait_seconds_count", {"name": "metrics-test"}) == 1
     assert sample("fisc_batch_queue_items", {"name": "metrics-test"}) == 0
-
-
-def fed(sizes: Sequence[int]) -> tuple[LingerController, float]:
-    """A controller that saw batches of these sizes, and the time after the last."""
-    controller, now_s = LingerController(0.008), 100.0
-    for size in sizes:
-        now_s += 0.001
-        controller.observe(size, now_s)
-    return controller, now_s
-
-
-def linger_after(sizes: Sequence[int]) -> float:
-    controller, now_s = fed(sizes)
-    return controller.linger_s(now_s)
-
-
-def test_a_fresh_controller_does_not_linger() -> None:
-    assert LingerController(0.008).linger_s(100.0) == 0
-
-
-def test_batches_of_one_never_earn_a_linger() -> None:
-    assert linger_after([1] * 50) == 0
-
-
-def test_company_makes_the_linger_grow_towards_its_maximum() -> None:
-    lingers = [linger_after([50] * count) for count in range(1, 30)]
-    assert lingers == sorted(lingers)
-    assert 0 < lingers[0] < 0.004
-    assert 0.0079 < lingers[-1] <= 0.008
-
-
-def test_a_neighbour_now_and_then_earns_only_a_little() -> None:
-    assert linger_after([1, 1, 2, 1, 1, 2]) < 0.001
-
-
-def test_loneliness_shrinks_the_linger_again() -> None:
-    lingers = [linger_after([50] * 30 + [1] * count) for count in range(12)]
-    assert lingers == sorted(lingers, reverse=True)
-    assert lingers[-1] < 0.0004
-
-
-def test_after_a_pause_the_load_is_forgotten() -> None:
-    controller, now_s = fed([50] * 30)
-    assert controller.linger_s(now_s + 1.0) == 0
-    controller.observe(1, now_s + 1.0)
-    assert controller.linger_s(now_s + 1.0) == 0
 
 
 async def test_how_long_the_oldest_item_has_waited_is_told() -> None:

@@ -1,16 +1,19 @@
-"""Many concurrent calls, one batch: a message of 64 items costs little more than one of one.
+"""Gathers concurrent calls into one flush, and hands each caller its own result.
 
 Nothing waits when the house is idle. Under load a batch waits a few milliseconds for company, which
 makes everyone faster, because the work saved is time for the others.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+import math
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, Self, TypeVar
 
 import prometheus_client
 
+from libs.batching.lanes import Lanes
+from libs.batching.linger import Linger
 from libs.errors import Overloaded, Unavailable
 
 T = TypeVar("T")
@@ -18,12 +21,9 @@ R = TypeVar("R")
 
 ITEMS_MAX = 256
 QUEUE_MAX = 4096
-LINGER_MAX_S = 0.008
-# Batches this large on average have earned the whole linger; each was worth waiting for.
-_COMPANY_FULL = 4
-_SMOOTHING = 0.25
-# After this many lingers without a batch, the load that earned them is history.
-_IDLE_LINGERS = 8
+LINGER_MAX_S = 0.025
+# What one lane may have of the queue where there are lanes: the rest is for the others.
+LANE_SHARE_MAX = 0.5
 _RETRY_AFTER_S = 0.1
 
 _BATCH_SIZE = prometheus_client.Histogram(
@@ -43,37 +43,6 @@ _QUEUE_DEPTH = prometheus_client.Gauge(
 )
 
 
-class LingerController:
-    """Decides how long a batch waits for company, from how much company the last ones had.
-
-    A moving average of batch sizes, each counted up to _COMPANY_FULL, sets the linger between 0
-    (all alone) and the maximum. At light load this settles near 0: waiting would gain a neighbour
-    now and then, and cost everyone the wait.
-    """
-
-    def __init__(self, linger_max_s: float) -> None:
-        """Start idle."""
-        self._linger_max_s = linger_max_s
-        self._company = 1.0
-        self._last_batch_s = float("-inf")
-
-    def observe(self, items: int, now_s: float) -> None:
-        """Learn that a batch of `items` left at `now_s` (monotonic)."""
-        if self._is_idle(now_s):
-            self._company = 1.0
-        self._company += _SMOOTHING * (min(items, _COMPANY_FULL) - self._company)
-        self._last_batch_s = now_s
-
-    def linger_s(self, now_s: float) -> float:
-        """Return how long a batch that begins at `now_s` should wait for company."""
-        if self._is_idle(now_s):
-            return 0.0
-        return self._linger_max_s * (self._company - 1.0) / (_COMPANY_FULL - 1.0)
-
-    def _is_idle(self, now_s: float) -> bool:
-        return now_s - self._last_batch_s > _IDLE_LINGERS * self._linger_max_s
-
-
 class _Waiter(Generic[T, R]):
     """One submitted item, and the future its caller awaits."""
 
@@ -90,8 +59,12 @@ class Coalescer(Generic[T, R]):
 
     `flush` gets up to `items_max` items and returns a result for each, in order; a result that is
     an exception is raised to that item's caller alone, one that `flush` raises to all of the batch.
-    It runs outside the callers' contexts, so it sets its own deadline. With `workers` > 1 that many
-    flushes run at once, and batches may finish out of order.
+    It runs outside the callers' contexts, so it sets its own deadline. With `workers` > 1 a batch
+    that has waited `linger_max_s` for the flush before it leaves all the same, up to that many at
+    once, and batches may finish out of order.
+
+    With `lane`, which names whose an item is, order is kept within a lane only: lanes take turns,
+    and none may fill the queue.
 
     A caller who goes away (cancellation) does not take the item along: it may have been sent.
     """
@@ -105,6 +78,7 @@ class Coalescer(Generic[T, R]):
         queue_max: int = QUEUE_MAX,
         linger_max_s: float = LINGER_MAX_S,
         workers: int = 1,
+        lane: Callable[[T], Hashable] | None = None,
     ) -> None:
         """`name` labels the metrics; the limits must be positive (`linger_max_s` may be 0)."""
         if min(items_max, queue_max, workers) < 1 or linger_max_s < 0:
@@ -113,13 +87,17 @@ class Coalescer(Generic[T, R]):
         self._name = name
         self._items_max = items_max
         self._queue_max = queue_max
+        self._lane = lane
+        self._lane_max = queue_max if lane is None else math.ceil(queue_max * LANE_SHARE_MAX)
+        self._linger_max_s = linger_max_s
+        self._linger = Linger(linger_max_s)
         self._workers = workers
-        self._linger = LingerController(linger_max_s)
-        self._waiting: deque[_Waiter[T, R]] = deque()
+        self._waiting = Lanes[_Waiter[T, R]]()
         self._tasks: list[asyncio.Task[None]] = []
         self._running = False
+        self._flushing_count = 0
         self._arrived = asyncio.Event()
-        self._enough = asyncio.Event()
+        self._changed = asyncio.Event()
         self._gathering = asyncio.Lock()
         self._batch_size = _BATCH_SIZE.labels(name)
         self._wait_seconds = _WAIT_SECONDS.labels(name)
@@ -130,7 +108,7 @@ class Coalescer(Generic[T, R]):
         """How long the oldest item that no flush has taken yet has been waiting; 0 when there is none."""
         if not self._waiting:
             return 0.0
-        return asyncio.get_running_loop().time() - self._waiting[0].since_s
+        return asyncio.get_running_loop().time() - self._oldest_s()
 
     async def start(self) -> None:
         """Begin to flush. Once only."""
@@ -146,7 +124,7 @@ class Coalescer(Generic[T, R]):
         """Refuse new items, flush those that wait, and return when all have their answer."""
         self._running = False
         self._arrived.set()
-        self._enough.set()
+        self._changed.set()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -162,19 +140,20 @@ class Coalescer(Generic[T, R]):
     async def submit(self, item: T) -> R:
         """Return the item's result once its batch is flushed.
 
-        Raises Overloaded if the queue is full, Unavailable before `start` and after `stop`, and
-        whatever the flush raised or returned for this item.
+        Raises Overloaded if the queue or the item's share of it is full, Unavailable before `start`
+        and after `stop`, and whatever the flush raised or returned for this item.
         """
         if not self._running:
             raise Unavailable(f"coalescer {self._name} is not running")
-        if len(self._waiting) >= self._queue_max:
+        lane = None if self._lane is None else self._lane(item)
+        if len(self._waiting) >= self._queue_max or self._waiting.count(lane) >= self._lane_max:
             raise Overloaded(retry_after_s=_RETRY_AFTER_S, queue=self._name)
         loop = asyncio.get_running_loop()
         waiter = _Waiter[T, R](item, loop.create_future(), loop.time())
-        self._waiting.append(waiter)
+        self._waiting.push(lane, waiter)
         self._arrived.set()
         if len(self._waiting) >= self._items_max:
-            self._enough.set()
+            self._changed.set()
         return await waiter.future
 
     async def _work(self) -> None:
@@ -194,29 +173,37 @@ class Coalescer(Generic[T, R]):
             await self._arrived.wait()
         if not self._waiting:
             return []
-        oldest_s = self._waiting[0].since_s
-        await self._wait_for_company(oldest_s + self._linger.linger_s(loop.time()))
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._items_max))]
+        oldest_s = self._oldest_s()
+        await self._wait_for_company(oldest_s)
+        batch = self._waiting.take(self._items_max)
         now_s = loop.time()
-        self._linger.observe(len(batch), now_s)
+        self._linger.gathered(len(batch), now_s)
         self._batch_size.observe(len(batch))
         self._wait_seconds.observe(now_s - oldest_s)
         self._queue_depth.set(len(self._waiting))
+        # Here, and not in the flush: the next worker gathers before this one's flush has begun.
+        self._flushing_count += 1
         return batch
 
-    async def _wait_for_company(self, until_s: float) -> None:
-        if until_s <= asyncio.get_running_loop().time():
-            return
-        self._enough.clear()
-        if len(self._waiting) >= self._items_max or not self._running:
-            return
-        try:
-            async with asyncio.timeout_at(until_s):
-                await self._enough.wait()
-        except TimeoutError:
-            return
+    async def _wait_for_company(self, since_s: float) -> None:
+        """Until the batch is full or has waited long enough. While a flush is out, company comes for nothing."""
+        loop = asyncio.get_running_loop()
+        while self._running and len(self._waiting) < self._items_max:
+            now_s = loop.time()
+            limit_s = self._linger_max_s if self._flushing_count else self._linger.wait_s(now_s)
+            if since_s + limit_s <= now_s:
+                return
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(since_s + limit_s):
+                    await self._changed.wait()
+
+    def _oldest_s(self) -> float:
+        return min(waiter.since_s for waiter in self._waiting.heads())
 
     async def _flush_batch(self, batch: list[_Waiter[T, R]]) -> None:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         try:
             results = await self._flush([waiter.item for waiter in batch])
         except asyncio.CancelledError:
@@ -229,6 +216,10 @@ class Coalescer(Generic[T, R]):
             _fail(batch, error)
         else:
             self._answer(batch, results)
+        finally:
+            self._flushing_count -= 1
+            self._linger.flushed(loop.time() - began_s)
+            self._changed.set()
 
     def _answer(self, batch: list[_Waiter[T, R]], results: Sequence[R | BaseException]) -> None:
         if len(results) != len(batch):  # which result is whose, nobody can tell
