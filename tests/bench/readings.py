@@ -1,6 +1,5 @@
 """What a run cost: CPU and memory of each process, commits and log of the database, the company its batches had."""
 
-import asyncio
 import os
 import time
 from collections.abc import Mapping
@@ -87,6 +86,8 @@ async def _database(settings: LocalSettings) -> tuple[int, int]:
         )
     finally:
         await connection.close()
+    if row is None:
+        raise RuntimeError("the database counts nothing")
     return row["written"], row["wal"]
 
 
@@ -95,9 +96,10 @@ async def _batches(
 ) -> dict[str, tuple[float, float]]:
     async with httpx.AsyncClient(timeout=_METRICS_TIMEOUT_S, trust_env=False) as http:
         names = [name for name in pids if name not in ("postgres", "redis")]
-        pages = await asyncio.gather(
-            *(http.get(f"http://127.0.0.1:{settings.metrics_port(name)}/metrics") for name in names)
-        )
+        pages = [
+            await http.get(f"http://127.0.0.1:{settings.metrics_port(name)}/metrics")
+            for name in names
+        ]
     found: dict[str, tuple[float, float]] = {}
     for service, page in zip(names, pages, strict=True):
         for family in text_string_to_metric_families(page.text):
@@ -107,8 +109,8 @@ async def _batches(
                 (sample.labels.get("name", ""), sample.name): sample.value
                 for sample in family.samples
             }
-            for name, kind in values:
+            for (name, kind), value in values.items():
                 if kind == "fisc_batch_items_count":
                     items = values[name, "fisc_batch_items_sum"]
-                    found[f"{service} {name}"] = (values[name, kind], items)
+                    found[f"{service} {name}"] = (value, items)
     return found
