@@ -6,6 +6,7 @@ PYTEST_ARGUMENTS ?=
 SEEDS ?= 2000
 FIRST ?= 1
 CRASH_ARGUMENTS ?=
+BENCH ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run demo test test-unit check lint format types imports protos \
@@ -61,8 +62,8 @@ sim: install-dev ## simulate seeded worlds of faults (SEEDS=2000, FIRST=1); a fa
 planted: install-dev ## switch known bugs on, one at a time; the simulation must catch each
 	@exec .venv/bin/python -m tests.simulation.planted
 
-bench: install-dev ## measure; writes build/bench.json
-	@exec .venv/bin/python -m tests.bench
+bench: install-dev ## measure; writes build/bench.json and build/profiles (BENCH="hop payments": these parts alone)
+	@exec .venv/bin/python -m tests.bench $(BENCH)
 
 crash: install-dev ## kill processes at every crash point, stop stores under load (CRASH_ARGUMENTS='--only K6')
 	@exec .venv/bin/python -m tests.chaos.crash $(CRASH_ARGUMENTS)
