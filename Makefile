@@ -3,6 +3,8 @@
 PYTHON_BIN := .venv/bin/python
 SOURCES := services libs deploy tests
 PYTEST_ARGUMENTS ?=
+# Much of the tests' time is waiting; a file's tests stay together, since they share their servers.
+WORKERS ?= 2
 SEEDS ?= 2000
 FIRST ?= 1
 CRASH_ARGUMENTS ?=
@@ -27,8 +29,8 @@ run: install ## start everything and stay up; Ctrl-C stops it (FISC_BASE_PORT, F
 demo: install ## a business day in a throw-away directory; succeeds only if everything adds up
 	@exec .venv/bin/fisc demo
 
-test: install-dev ## run every test (PYTEST_ARGUMENTS='-k ledger')
-	@exec .venv/bin/pytest --ignore=tests/bench $(PYTEST_ARGUMENTS)
+test: install-dev ## run every test (PYTEST_ARGUMENTS='-k ledger', WORKERS=2)
+	@exec .venv/bin/pytest --ignore=tests/bench -n $(WORKERS) --dist loadfile $(PYTEST_ARGUMENTS)
 
 test-unit: install-dev ## run the tests that need no database
 	@exec .venv/bin/pytest tests/unit tests/contract $(PYTEST_ARGUMENTS)

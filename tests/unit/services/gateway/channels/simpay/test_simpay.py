@@ -192,7 +192,7 @@ STATES = {
     (Subject.PAYOUT, "FAILED"): OutcomeKind.DECLINED_HARD,
     (Subject.PAYOUT, "RETURNED"): OutcomeKind.RETURNED,
 }
-WORDS = ("SOMETHING_NEW", "succeeded", *{word for _, word in STATES})
+WORDS = ("SOMETHING_NEW", "succeeded", *sorted({word for _, word in STATES}))
 
 
 @pytest.mark.parametrize("subject", Subject)

@@ -58,6 +58,7 @@ def test_a_compressed_bill_is_accepted_by_either_hash(hashed: str) -> None:
 @pytest.mark.parametrize(
     "raw",
     [BILL[:-1], b"", gzip.compress(BILL)[:-4], gzip.compress(BILL)[:12] + b"garbage" * 3],
+    ids=["cut", "empty", "cut when packed", "garbage"],
 )
 def test_a_bill_that_is_not_the_announced_one_is_refused(raw: bytes) -> None:
     with pytest.raises(BillHashMismatch) as caught:
