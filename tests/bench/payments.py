@@ -1,7 +1,9 @@
 """CreatePayment end to end, everything durable: the peak, the latency below it, and what a payment costs."""
 
 import asyncio
-from collections.abc import Sequence
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from tests.bench.figures import Row, row
 from tests.bench.load import Result, closed_loop, open_loop
@@ -13,6 +15,7 @@ LEVELS = (64, 128, 176)
 WARM_UP_S = 4.0
 DURATION_S = 10.0
 REST_S = 2.0
+LAG_INTERVAL_S = 1.0
 OPEN_LOOP_SHARE = 0.7
 
 
@@ -21,9 +24,11 @@ async def measure(till: Till, hop_rate: float) -> list[Row]:
     call = till.pay()
     await closed_loop(call, in_flight=LEVELS[0], duration_s=WARM_UP_S)
     runs: list[tuple[Result, int, Reading, Reading]] = []
+    lags_s: dict[str, float] = {}
     for in_flight in LEVELS:
         before = await till.read()
-        result = await closed_loop(call, in_flight=in_flight, duration_s=DURATION_S)
+        async with watching_lags(till, lags_s):
+            result = await closed_loop(call, in_flight=in_flight, duration_s=DURATION_S)
         runs.append((result, in_flight, before, await till.read()))
         await asyncio.sleep(REST_S)
     peak, in_flight, before, after = max(runs, key=lambda run: run[0].rate)
@@ -57,7 +62,28 @@ async def measure(till: Till, hop_rate: float) -> list[Row]:
         ),
         row("payments_steady_p99", steady.p99_ms, "ms", "as payments_steady_p50"),
         *_costs(before, after, peak.calls - peak.errors),
+        *(
+            row(f"lag_{name.replace(' ', '_')}", lag_s, "s", "the longest seen in all these runs")
+            for name, lag_s in sorted(lags_s.items())
+        ),
     ]
+
+
+@asynccontextmanager
+async def watching_lags(till: Till, longest_s: dict[str, float]) -> AsyncIterator[None]:
+    """Keeps the longest lag of each reader of an event log while the block runs."""
+
+    async def watch() -> None:
+        for _ in itertools.repeat(None):
+            for name, lag_s in (await till.lags_s()).items():
+                longest_s[name] = max(longest_s.get(name, 0.0), lag_s)
+            await asyncio.sleep(LAG_INTERVAL_S)
+
+    task = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 def _costs(before: Reading, after: Reading, done: int) -> Sequence[Row]:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import asyncpg
 import httpx
+import prometheus_client
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.environment import LocalSettings
 from deploy.local.postgres import USER
 
 LOAD_GENERATOR = "load generator"
+STORES = ("postgres", "redis")
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _METRICS_TIMEOUT_S = 5.0
@@ -91,26 +93,41 @@ async def _database(settings: LocalSettings) -> tuple[int, int]:
     return row["written"], row["wal"]
 
 
+async def lags_s(settings: LocalSettings, pids: Mapping[str, int]) -> dict[str, float]:
+    """How old what each reader of an event log has not taken yet is, by its name."""
+    return {
+        f"{sample.labels['source']} to {consumer}" if "source" in sample.labels else consumer: value
+        for _, family in await _metrics(settings, pids)
+        if family.name in ("events_push_lag_seconds", "fisc_events_lag_seconds")
+        for sample in family.samples
+        for consumer, value in [(sample.labels["consumer"], sample.value)]
+    }
+
+
 async def _batches(
     settings: LocalSettings, pids: Mapping[str, int]
 ) -> dict[str, tuple[float, float]]:
-    async with httpx.AsyncClient(timeout=_METRICS_TIMEOUT_S, trust_env=False) as http:
-        names = [name for name in pids if name not in ("postgres", "redis")]
-        pages = [
-            await http.get(f"http://127.0.0.1:{settings.metrics_port(name)}/metrics")
-            for name in names
-        ]
     found: dict[str, tuple[float, float]] = {}
-    for service, page in zip(names, pages, strict=True):
-        for family in text_string_to_metric_families(page.text):
-            if family.name != "fisc_batch_items":
-                continue
-            values = {
-                (sample.labels.get("name", ""), sample.name): sample.value
-                for sample in family.samples
-            }
-            for (name, kind), value in values.items():
-                if kind == "fisc_batch_items_count":
-                    items = values[name, "fisc_batch_items_sum"]
-                    found[f"{service} {name}"] = (value, items)
+    for service, family in await _metrics(settings, pids):
+        if family.name != "fisc_batch_items":
+            continue
+        values = {
+            (sample.labels.get("name", ""), sample.name): sample.value for sample in family.samples
+        }
+        for (name, kind), value in values.items():
+            if kind == "fisc_batch_items_count":
+                found[f"{service} {name}"] = (value, values[name, "fisc_batch_items_sum"])
+    return found
+
+
+async def _metrics(
+    settings: LocalSettings, pids: Mapping[str, int]
+) -> list[tuple[str, prometheus_client.Metric]]:
+    """(service, family) of everything the services show."""
+    found = []
+    async with httpx.AsyncClient(timeout=_METRICS_TIMEOUT_S, trust_env=False) as http:
+        for name in pids:
+            if name not in STORES:
+                page = await http.get(f"http://127.0.0.1:{settings.metrics_port(name)}/metrics")
+                found += [(name, each) for each in text_string_to_metric_families(page.text)]
     return found

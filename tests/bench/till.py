@@ -56,6 +56,10 @@ class Till:
         """All counters now."""
         return await readings.read(self.settings, self.pids)
 
+    async def lags_s(self) -> dict[str, float]:
+        """How far each reader of an event log is behind."""
+        return await readings.lags_s(self.settings, self.pids)
+
 
 @asynccontextmanager
 async def opened(settings: LocalSettings, pids: Mapping[str, int]) -> AsyncIterator[Till]:
