@@ -32,6 +32,8 @@ class Needs:
     """Transfers to be reversed: they, their accounts, and how much of each is reversed already."""
     group_ids: frozenset[str] = frozenset()
     """Groups whose holds are needed, all of them."""
+    joined_group_ids: frozenset[str] = frozenset()
+    """Groups that holds are to be placed in; only whether they are barred is needed."""
     captures: Mapping[str, int] = field(default_factory=dict)
     """How many captures of each hold are asked."""
 
@@ -55,6 +57,8 @@ class Book:
     holds: Mapping[str, Hold]
     reversed_minor: Mapping[str, int] = field(default_factory=dict)
     """How much of a transfer its reversals have taken back."""
+    groups: Mapping[str, bool] = field(default_factory=dict)
+    """Groups that are known, and whether they are barred."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,8 @@ class Decision:
     balances: Sequence[Balance]
     holds_new: Sequence[Hold]
     holds_changed: Sequence[Hold]
+    groups: Mapping[str, bool] = field(default_factory=dict)
+    """Groups that are new or barred now, and whether they are barred."""
 
 
 def needs(commands: Iterable[Command]) -> Needs:
@@ -75,6 +81,7 @@ def needs(commands: Iterable[Command]) -> Needs:
     hold_ids: set[str] = set()
     reversed_ids: set[str] = set()
     group_ids: set[str] = set()
+    joined_group_ids: set[str] = set()
     captures: dict[str, int] = {}
     for command in commands:
         if isinstance(command, Transfer):
@@ -88,6 +95,8 @@ def needs(commands: Iterable[Command]) -> Needs:
             case PlaceHold(hold=hold):
                 account_ids |= {hold.debit_account_id, hold.credit_account_id}
                 hold_ids.add(hold.hold_id)
+                if hold.group_id:
+                    joined_group_ids.add(hold.group_id)
             case CaptureHold(hold_id=hold_id):
                 transfer_ids.add(hold_id + CAPTURE_SUFFIX)
                 hold_ids.add(hold_id)
@@ -102,5 +111,6 @@ def needs(commands: Iterable[Command]) -> Needs:
         hold_ids=frozenset(hold_ids),
         reversed_ids=frozenset(reversed_ids),
         group_ids=frozenset(group_ids),
+        joined_group_ids=frozenset(joined_group_ids),
         captures=captures,
     )

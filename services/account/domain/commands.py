@@ -141,7 +141,7 @@ class VoidHold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoidGroup:
-    """Release every hold of a group, all or none."""
+    """Release every hold of a group, all or none, and bar it: no hold can be placed in it any more."""
 
     group_id: str
 

@@ -84,8 +84,12 @@ def _handle_group(work: Work, command: CaptureGroup | VoidGroup) -> HoldVerdict:
     for hold_id in members:
         _expire_if_due(work, hold_id)
     with work.chain() as undoing:
-        if not members:
-            error = errors.HoldNotFound(field="group_id")
+        if isinstance(command, VoidGroup):
+            work.put(work.groups, command.group_id, True)
+        elif not members:
+            is_barred = work.groups.get(command.group_id, False)
+            reason = errors.HoldVoided if is_barred else errors.HoldNotFound
+            error = reason(field="group_id")
         for hold_id in members:
             if isinstance(command, CaptureGroup):
                 capture = CaptureHold(hold_id=hold_id, description=command.description)
@@ -110,6 +114,8 @@ def _place(work: Work, asked: Hold) -> FiscError | None:
     known = work.holds.get(asked.hold_id)
     if known is not None:
         return _replacement_refusal(known, asked)
+    if work.groups.get(asked.group_id):
+        return errors.HoldVoided(field="group_id")
     error = work.refusal(asked)
     if error is None and not work.balances[asked.debit_account_id].role.is_credit_normal:
         error = errors.AccountNotHoldable(field="debit_account_id")
@@ -119,6 +125,8 @@ def _place(work: Work, asked: Hold) -> FiscError | None:
         error = work.hold_back(asked.debit_account_id, asked.amount_minor)
     if error is None:
         work.put(work.holds, asked.hold_id, asked)
+        if asked.group_id and asked.group_id not in work.groups:
+            work.put(work.groups, asked.group_id, False)
     return error
 
 

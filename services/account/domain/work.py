@@ -51,6 +51,7 @@ class Work:
         self.transfers = dict(book.transfers)
         self.holds = dict(book.holds)
         self.reversed_minor = dict(book.reversed_minor)
+        self.groups = dict(book.groups)
         self.now = now
         self.booking_day = booking_day
         self.window = window
@@ -69,6 +70,7 @@ class Work:
             holds_changed=[
                 hold for key, hold in self.holds.items() if known.get(key, hold) is not hold
             ],
+            groups=dict(self.groups.items() - self._book.groups.items()) if self.groups else {},
         )
 
     @contextmanager

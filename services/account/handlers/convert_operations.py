@@ -2,11 +2,10 @@
 
 from fisc.account.v1 import account_pb2
 from fisc.common.v1 import money_pb2
-from libs.money import Money
 from libs.rpc import convert
 from services.account.domain.accounts import AccountState, PastBalance, SubtreeLine
 from services.account.domain.changes import Bounds, Change, ChangeVerdict
-from services.account.domain.conversions import Conversion, ConversionVerdict
+from services.account.domain.conversions import Amount, Conversion, ConversionVerdict
 from services.account.handlers.convert import transfer_verdict_to_proto
 from services.account.usecases.proof import Progress
 
@@ -49,13 +48,13 @@ def change_verdict_to_proto(verdict: ChangeVerdict) -> account_pb2.AccountChange
 
 
 def conversion_from_proto(conversion: account_pb2.Conversion) -> Conversion:
-    """Read a conversion. Raises AmountOutOfRange and UnknownCurrency of libs.money."""
+    """Read a conversion; its currencies are judged with it."""
     return Conversion(
         conversion_id=conversion.conversion_id,
         debit_account_id=conversion.debit_account_id,
-        sold=_money(conversion.sold),
+        sold=_amount(conversion.sold),
         credit_account_id=conversion.credit_account_id,
-        bought=_money(conversion.bought),
+        bought=_amount(conversion.bought),
         sold_liquidity_account_id=conversion.sold_liquidity_account_id,
         bought_liquidity_account_id=conversion.bought_liquidity_account_id,
         spread_minor=conversion.spread_minor,
@@ -122,5 +121,5 @@ def subtree_line_to_proto(line: SubtreeLine) -> account_pb2.SubtreeLine:
     )
 
 
-def _money(amount: money_pb2.Money) -> Money:
-    return Money(amount.currency, amount.amount_minor)
+def _amount(amount: money_pb2.Money) -> Amount:
+    return Amount(currency=amount.currency, amount_minor=amount.amount_minor)

@@ -1,5 +1,5 @@
--- Writers take locks in one order: a chain's head, then known holds, then balances, then new rows; each by ascending
--- id. So no two of them can wait for each other.
+-- Writers take locks in one order: a chain's head, then known groups of holds, then known holds, then balances, then new
+-- rows; each by ascending id. So no two of them can wait for each other.
 
 -- name: take_free_head
 -- The chain that lags behind, so that all stay near one another.
@@ -14,6 +14,13 @@ SELECT chain, number, hash
   FROM chain_head
  ORDER BY random()
  LIMIT 1
+   FOR UPDATE
+
+-- name: lock_groups
+SELECT group_id, is_barred
+  FROM hold_group
+ WHERE group_id = ANY($1::text[])
+ ORDER BY group_id
    FOR UPDATE
 
 -- name: lock_holds
@@ -52,6 +59,18 @@ SELECT reverses_transfer_id, sum(amount_minor)::bigint AS reversed_minor
   FROM transfer
  WHERE reverses_transfer_id = ANY($1::text[])
  GROUP BY reverses_transfer_id
+
+-- name: insert_groups
+-- Who places the first hold of a group and who bars it both write its row, so that one of them learns of the other.
+INSERT INTO hold_group (group_id, is_barred)
+SELECT *
+  FROM unnest($1::text[], $2::boolean[]) AS given (group_id)
+ ORDER BY group_id
+
+-- name: bar_groups
+UPDATE hold_group
+   SET is_barred = true
+ WHERE group_id = ANY($1::text[])
 
 -- name: insert_holds
 WITH given AS (

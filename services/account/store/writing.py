@@ -31,6 +31,7 @@ class Writer:
         self._connection = connection
         self._head: Head | None = None
         self._versions: Mapping[str, int] = {}
+        self._groups: Mapping[str, bool] = {}
 
     async def load(self, needs: Needs) -> Book:
         """Lock and return the rows a batch needs, and the accounts of the holds it names.
@@ -38,6 +39,7 @@ class Writer:
         Takes a writer's slot first, and waits for one if all are taken.
         """
         self._head = await self._take_head()
+        groups = await self._lock_groups(needs)
         holds: dict[str, Hold] = {}
         account_ids = set(needs.account_ids)
         transfer_ids = set(needs.transfer_ids)
@@ -64,11 +66,17 @@ class Writer:
             found = await self._connection.fetch(SQL["sum_reversals"], list(needs.reversed_ids))
             reversed_minor = {row["reverses_transfer_id"]: row["reversed_minor"] for row in found}
         return Book(
-            balances=balances, transfers=transfers, holds=holds, reversed_minor=reversed_minor
+            balances=balances,
+            transfers=transfers,
+            holds=holds,
+            reversed_minor=reversed_minor,
+            groups=groups,
         )
 
     async def save(self, decision: Decision) -> None:
         """Write what was decided over the rows that `load` locked. Raises Overtaken."""
+        if decision.groups:
+            await self._save_groups(decision.groups)
         if decision.holds_new:
             await self._connection.execute(
                 SQL["insert_holds"],
@@ -145,6 +153,14 @@ class Writer:
             raise RuntimeError("the ledger has no chain to write to")
         return Head(chain=row["chain"], number=row["number"], hash=row["hash"])
 
+    async def _lock_groups(self, needs: Needs) -> Mapping[str, bool]:
+        group_ids = needs.group_ids | needs.joined_group_ids
+        if not group_ids:
+            return {}
+        found = await self._connection.fetch(SQL["lock_groups"], sorted(group_ids))
+        self._groups = {row["group_id"]: row["is_barred"] for row in found}
+        return self._groups
+
     async def _lock_holds(self, needs: Needs) -> dict[str, Hold]:
         if needs.group_ids:
             found = await self._connection.fetch(
@@ -163,6 +179,19 @@ class Writer:
     async def _get_transfers(self, transfer_ids: Collection[str]) -> dict[str, Transfer]:
         found = await self._connection.fetch(SQL["get_transfers"], list(transfer_ids))
         return {row["transfer_id"]: rows.transfer(row) for row in found}
+
+    async def _save_groups(self, groups: Mapping[str, bool]) -> None:
+        """Insert or bar groups. One that was not known when it was loaded must be new still."""
+        known = {
+            group_id: barred for group_id, barred in groups.items() if group_id in self._groups
+        }
+        new = {group_id: barred for group_id, barred in groups.items() if group_id not in known}
+        if new:
+            await self._connection.execute(
+                SQL["insert_groups"], sorted(new), [new[key] for key in sorted(new)]
+            )
+        if known:
+            await self._connection.execute(SQL["bar_groups"], sorted(known))
 
     async def _change_holds(self, holds: Sequence[Hold]) -> None:
         await self._connection.execute(

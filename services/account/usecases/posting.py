@@ -7,7 +7,7 @@ from typing import Self
 from libs.batching.coalescer import LINGER_MAX_S, Coalescer
 from libs.clock import Clock
 from libs.db.errors import is_connection_lost
-from services.account.domain import batch, errors, ledger, texts
+from services.account.domain import batch, conversions, errors, ledger, texts
 from services.account.domain.commands import (
     CaptureGroup,
     CaptureHold,
@@ -22,8 +22,7 @@ from services.account.domain.commands import (
     VoidGroup,
     VoidHold,
 )
-from services.account.domain.conversions import Conversion, ConversionVerdict, expand
-from services.account.domain.conversions import verdict as conversion_verdict
+from services.account.domain.conversions import Conversion, ConversionVerdict
 from services.account.domain.work import Window
 from services.account.store import Overtaken, Store
 
@@ -79,17 +78,28 @@ class Posting:
         verdicts = await self._coalescer.submit(transfers)
         return [verdict for verdict in verdicts if isinstance(verdict, TransferVerdict)]
 
-    async def post_conversions(self, conversions: Sequence[Conversion]) -> list[ConversionVerdict]:
+    async def post_conversions(self, requested: Sequence[Conversion]) -> list[ConversionVerdict]:
         """Convert in order, each wholly or not at all. Raises InvalidText for the whole call."""
-        chains = [expand(conversion) for conversion in conversions]
-        transfers = [transfer for chain in chains for transfer in chain]
-        for position, conversion in enumerate(conversions):
+        for position, conversion in enumerate(requested):
             texts.check(f"conversions[{position}]", "".join(conversion.texts))
-        verdicts = iter(await self.post_transfers(transfers))
-        return [
-            conversion_verdict(conversion, [next(verdicts) for _ in chain])
-            for conversion, chain in zip(conversions, chains, strict=True)
+        refusals = [conversions.refusal(conversion) for conversion in requested]
+        chains = [
+            [] if error else conversions.expand(conversion)
+            for conversion, error in zip(requested, refusals, strict=True)
         ]
+        verdicts = iter(await self.post_chains(chains))
+        return [
+            conversions.verdict(conversion, next(verdicts), error)
+            for conversion, error in zip(requested, refusals, strict=True)
+        ]
+
+    async def post_chains(
+        self, chains: Sequence[Sequence[Transfer]]
+    ) -> list[list[TransferVerdict]]:
+        """Book chains in order, each wholly or not at all; one without transfers has no verdicts."""
+        transfers = [transfer for chain in chains for transfer in chain]
+        verdicts = iter(await self.post_transfers(transfers) if transfers else ())
+        return [[next(verdicts) for _ in chain] for chain in chains]
 
     async def place_holds(self, holds: Sequence[Hold]) -> list[HoldVerdict]:
         """Set money aside. Raises ChainOpen and InvalidText for the whole call."""

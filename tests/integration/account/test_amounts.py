@@ -6,7 +6,6 @@ import pytest
 
 from fisc.account.v1 import account_pb2 as pb
 from fisc.common.v1 import money_pb2
-from libs.errors import FiscError
 from libs.rpc import client
 from tests.integration.account.support import (
     AVAILABLE,
@@ -212,11 +211,15 @@ async def test_the_same_conversion_with_another_spread_is_refused(desk: Ledger) 
     assert (await desk.balance(FX_INCOME)).posted_minor == 3
 
 
-async def test_a_conversion_in_an_unknown_currency_is_refused(desk: Ledger) -> None:
-    odd = conversion("fx1", 90)
-    odd.bought.currency = "ZZZ"
+async def test_a_conversion_in_an_unknown_currency_fails_alone(desk: Ledger) -> None:
+    bought, sold = conversion("fx1", 10), conversion("fx2", 10)
+    bought.bought.currency, sold.sold.currency = "ZZZ", "XXX"
 
-    with pytest.raises(FiscError) as refused:
-        await convert(desk, odd)
+    first, second, third = await convert(desk, bought, conversion("fx3", 20), sold)
+    (alone,) = await convert(desk, bought)
 
-    assert refused.value.reason == "UNKNOWN_CURRENCY"
+    assert (first.error.reason, first.error.field) == ("UNKNOWN_CURRENCY", "bought.currency")
+    assert second.booked
+    assert (third.error.reason, third.error.field) == ("UNKNOWN_CURRENCY", "sold.currency")
+    assert (alone.booked, alone.error.reason) == (False, "UNKNOWN_CURRENCY")
+    assert (await desk.balance()).posted_minor == 80

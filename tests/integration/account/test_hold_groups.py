@@ -195,3 +195,61 @@ async def test_a_capture_names_a_hold_or_a_whole_group(ledger: Ledger, bad: pb.C
     with pytest.raises(FiscError) as refused:
         await capture(ledger, bad)
     assert refused.value.field == "captures[0]"
+
+
+async def test_voiding_a_group_that_nobody_placed_bars_the_late_placement(ledger: Ledger) -> None:
+    await ledger.fund(100)
+
+    (barred,) = await void_groups(ledger, "g1")
+    (again,) = await void_groups(ledger, "g1")
+    first, second, other = await ledger.place(
+        of_group("h1", 60, linked=True), of_group("h2", 30), hold("h3", 5)
+    )
+    (taken,) = await capture(ledger, pb.Capture(group_id="g1"))
+
+    assert (barred.accepted, again.accepted, list(barred.group_holds)) == (True, True, [])
+    assert (first.error.reason, first.error.field) == ("HOLD_VOIDED", "group_id")
+    assert second.error.reason == "LINKED_FAILED"
+    assert other.accepted
+    assert (taken.error.reason, taken.error.field) == ("HOLD_VOIDED", "group_id")
+    assert (await ledger.balance()).held_minor == 5
+
+
+async def test_no_hold_joins_a_group_that_was_voided(ledger: Ledger) -> None:
+    await ledger.fund(100)
+    await ledger.place(of_group("h1", 60))
+    await void_groups(ledger, "g1")
+
+    (same,) = await ledger.place(of_group("h1", 60))
+    (late,) = await ledger.place(of_group("h2", 30))
+
+    assert (same.error.reason, same.error.field) == ("HOLD_VOIDED", "hold_id")
+    assert (late.error.reason, late.error.field) == ("HOLD_VOIDED", "group_id")
+    assert (await ledger.balance()).held_minor == 0
+
+
+async def test_a_group_that_could_not_be_voided_is_not_barred(ledger: Ledger) -> None:
+    await ledger.fund(100)
+    await ledger.place(of_group("h1", 60))
+    await ledger.capture("h1")
+
+    (void,) = await void_groups(ledger, "g1")
+    (late,) = await ledger.place(of_group("h2", 30))
+
+    assert void.error.reason == "HOLD_CAPTURED"
+    assert late.accepted
+
+
+async def test_placing_and_voiding_a_group_at_once_never_leave_money_set_aside(
+    ledger: Ledger,
+) -> None:
+    await ledger.fund(100)
+    for number in range(12):
+        group_id = f"race-{number}"
+        late = hold(f"late-{number}", 100)
+        late.group_id = group_id
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ledger.place(late))
+            group.create_task(void_groups(ledger, group_id))
+
+    assert (await ledger.balance()).held_minor == 0

@@ -187,6 +187,7 @@ class Account(_message.Message):
     FLOOR_MINOR_FIELD_NUMBER: _builtins.int
     CEILING_MINOR_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    COUNTERPARTY_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Path-like and stable: "merchant/mer_x/available/CNY", "channel/wechat-main/receivable/CNY"."""
     owner_id: _builtins.str
@@ -207,6 +208,8 @@ class Account(_message.Message):
     """The most that may stand booked, on the normal side, in minor units; unset for none. Now in force, once it is open."""
     state: Global___AccountState.ValueType
     """What may be booked on it; set by the service."""
+    counterparty_id: _builtins.str
+    """Of a DUE_FROM or DUE_TO account: the other company, as it stands in owner_id of its own accounts. Empty for other roles."""
     @_builtins.property
     def opened_at(self) -> _timestamp_pb2.Timestamp:
         """When it was opened."""
@@ -225,10 +228,11 @@ class Account(_message.Message):
         floor_minor: _builtins.int | None = ...,
         ceiling_minor: _builtins.int | None = ...,
         state: Global___AccountState.ValueType = ...,
+        counterparty_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ceiling_minor", b"_ceiling_minor", "_floor_minor", b"_floor_minor", "ceiling_minor", b"ceiling_minor", "floor_minor", b"floor_minor", "opened_at", b"opened_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ceiling_minor", b"_ceiling_minor", "_floor_minor", b"_floor_minor", "account_id", b"account_id", "ceiling_minor", b"ceiling_minor", "currency", b"currency", "display_name", b"display_name", "floor_minor", b"floor_minor", "opened_at", b"opened_at", "owner_id", b"owner_id", "parent_id", b"parent_id", "role", b"role", "state", b"state", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ceiling_minor", b"_ceiling_minor", "_floor_minor", b"_floor_minor", "account_id", b"account_id", "ceiling_minor", b"ceiling_minor", "counterparty_id", b"counterparty_id", "currency", b"currency", "display_name", b"display_name", "floor_minor", b"floor_minor", "opened_at", b"opened_at", "owner_id", b"owner_id", "parent_id", b"parent_id", "role", b"role", "state", b"state", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ceiling_minor: _TypeAlias = _typing.Literal["ceiling_minor"]  # noqa: Y015
     _WhichOneofArgType__ceiling_minor: _TypeAlias = _typing.Literal["_ceiling_minor", b"_ceiling_minor"]  # noqa: Y015
@@ -1057,7 +1061,7 @@ class VoidHoldsRequest(_message.Message):
 
     @_builtins.property
     def group_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Which whole groups, each all or none. A group that nobody has placed is HOLD_NOT_FOUND."""
+        """Which whole groups, each all or none. No hold can be placed in a voided group any more, also if nobody had placed one."""
 
     def __init__(
         self,

@@ -162,7 +162,7 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VoidHolds(self, request, context):
-        """VoidHolds releases holds. Voiding a hold that was never placed succeeds and bars a late placement.
+        """VoidHolds releases holds and whole groups. Voiding what was never placed succeeds and bars a late placement.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,7 +50,7 @@ class AccountServiceStub:
     CaptureHolds: _grpc.UnaryUnaryMultiCallable[_account_pb2.CaptureHoldsRequest, _account_pb2.CaptureHoldsResponse]
     """CaptureHolds turns holds into transfers, whole or in part; what is not captured is released."""
     VoidHolds: _grpc.UnaryUnaryMultiCallable[_account_pb2.VoidHoldsRequest, _account_pb2.VoidHoldsResponse]
-    """VoidHolds releases holds. Voiding a hold that was never placed succeeds and bars a late placement."""
+    """VoidHolds releases holds and whole groups. Voiding what was never placed succeeds and bars a late placement."""
     ChangeAccounts: _grpc.UnaryUnaryMultiCallable[_account_pb2.ChangeAccountsRequest, _account_pb2.ChangeAccountsResponse]
     """ChangeAccounts freezes, closes or reopens accounts and sets their bounds. Each change is kept for ever with its reason."""
     PostConversions: _grpc.UnaryUnaryMultiCallable[_account_pb2.PostConversionsRequest, _account_pb2.PostConversionsResponse]
@@ -86,7 +86,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     CaptureHolds: _aio.UnaryUnaryMultiCallable[_account_pb2.CaptureHoldsRequest, _account_pb2.CaptureHoldsResponse]  # type: ignore[assignment]
     """CaptureHolds turns holds into transfers, whole or in part; what is not captured is released."""
     VoidHolds: _aio.UnaryUnaryMultiCallable[_account_pb2.VoidHoldsRequest, _account_pb2.VoidHoldsResponse]  # type: ignore[assignment]
-    """VoidHolds releases holds. Voiding a hold that was never placed succeeds and bars a late placement."""
+    """VoidHolds releases holds and whole groups. Voiding what was never placed succeeds and bars a late placement."""
     ChangeAccounts: _aio.UnaryUnaryMultiCallable[_account_pb2.ChangeAccountsRequest, _account_pb2.ChangeAccountsResponse]  # type: ignore[assignment]
     """ChangeAccounts freezes, closes or reopens accounts and sets their bounds. Each change is kept for ever with its reason."""
     PostConversions: _aio.UnaryUnaryMultiCallable[_account_pb2.PostConversionsRequest, _account_pb2.PostConversionsResponse]  # type: ignore[assignment]
@@ -167,7 +167,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_pb2.VoidHoldsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.VoidHoldsResponse, _abc.Awaitable[_account_pb2.VoidHoldsResponse]]:
-        """VoidHolds releases holds. Voiding a hold that was never placed succeeds and bars a late placement."""
+        """VoidHolds releases holds and whole groups. Voiding what was never placed succeeds and bars a late placement."""
 
     @_abc_1.abstractmethod
     def ChangeAccounts(

@@ -63,6 +63,7 @@ class Plain:
         self.taken_back: dict[str, int] = {}
         self.holds: dict[str, PlainHold] = {}
         self.groups: dict[str, list[str]] = {}
+        self.barred: set[str] = set()
 
     def run(self, commands: list[Command], now: datetime) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -258,6 +259,8 @@ class Plain:
                 return "HOLD_ID_REUSED"
             ended = known.state in {"VOIDED", "EXPIRED"}
             return f"HOLD_{known.state}" if ended else "accepted"
+        if asked.group_id in self.barred:
+            return "HOLD_VOIDED"
         refusal = self._refusal(asked.debit_account_id, asked.credit_account_id, asked, 1)
         if refusal:
             return refusal
@@ -321,8 +324,8 @@ class Plain:
 
     def _group(self, command: Command, group: str) -> str:
         names = sorted(self._of(group))
-        if not names:
-            return "HOLD_NOT_FOUND"
+        if not names and isinstance(command, CaptureGroup):
+            return "HOLD_VOIDED" if group in self.barred else "HOLD_NOT_FOUND"
         sums = {key: (each.net, each.held) for key, each in self.accounts.items()}
         before = {name: (self.holds[name].state, self.holds[name].taken, list(self.holds[name].log))
                   for name in names}  # fmt: skip
@@ -342,6 +345,8 @@ class Plain:
                     old = self.holds[key]
                     old.state, old.taken, old.log = state, taken, log
                 return outcome
+        if isinstance(command, VoidGroup):
+            self.barred.add(group)
         return "accepted"
 
     def _expire(self, command: Command, now: datetime) -> None:

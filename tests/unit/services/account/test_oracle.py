@@ -82,6 +82,7 @@ class Rows:
         self.holds: dict[str, Hold] = {}
         self.reversed: Counter[str] = Counter()
         self.open_groups: dict[str, set[str]] = {}
+        self.groups: dict[str, bool] = {}
 
     def run(self, commands: list[Command], now: datetime) -> list[Outcome]:
         needs = batch.needs(commands)
@@ -103,6 +104,10 @@ class Rows:
             transfers=transfers,
             holds=holds,
             reversed_minor={key: self.reversed[key] for key in needs.reversed_ids},
+            groups={
+                key: self.groups[key]
+                for key in (needs.group_ids | needs.joined_group_ids) & self.groups.keys()
+            },
         )
         decision = ledger.decide(
             book,
@@ -123,6 +128,7 @@ class Rows:
             self.holds[hold.hold_id] = hold
             if hold.group_id:
                 self.open_groups.setdefault(hold.group_id, set()).add(hold.hold_id)
+        self.groups.update(decision.groups)
         return [_outcome(verdict) for verdict in decision.verdicts]
 
     def change(self, change: Change, now: datetime) -> str:
