@@ -11,10 +11,13 @@ from services.account import workers
 from services.account.config import Settings
 from services.account.domain.work import Window
 from services.account.handlers.servicer import SERVICE_NAME, STATEMENTS_NAME, AccountServicer
+from services.account.handlers.treasury import TREASURY_NAME, TreasuryServicer
 from services.account.store import Store
 from services.account.usecases.chart import Chart
 from services.account.usecases.closing import Closing
+from services.account.usecases.positions import Positions
 from services.account.usecases.posting import Posting
+from services.account.usecases.treasury import Treasury
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -29,10 +32,11 @@ async def main() -> None:
     )
     clock = SystemClock()
     store = Store(database)
+    booking_zone = ZoneInfo(settings.booking_zone)
     posting = Posting(
         store,
         clock,
-        booking_zone=ZoneInfo(settings.booking_zone),
+        booking_zone=booking_zone,
         writers=settings.writers,
         linger_max_s=settings.linger_max_s,
         window=Window(
@@ -43,12 +47,15 @@ async def main() -> None:
     async with database, posting:
         chart = Chart(store, clock)
         servicer = AccountServicer(chart, posting)
+        treasury = TreasuryServicer(
+            Treasury(store, clock, booking_zone=booking_zone), Positions(store, posting)
+        )
 
         async def expire_holds() -> None:
             await workers.expire_holds(posting, interval_s=settings.hold_expiry_interval_s)
 
         async def close_days() -> None:
-            closing = Closing(store, clock, booking_zone=ZoneInfo(settings.booking_zone))
+            closing = Closing(store, clock, booking_zone=booking_zone)
             await workers.close_days(closing, interval_s=settings.closing_interval_s)
 
         async def watch_imbalance() -> None:
@@ -57,8 +64,8 @@ async def main() -> None:
         await server.serve(
             service="account",
             settings=settings,
-            registrations=[servicer.register],
-            service_names=[SERVICE_NAME, STATEMENTS_NAME],
+            registrations=[servicer.register, treasury.register],
+            service_names=[SERVICE_NAME, STATEMENTS_NAME, TREASURY_NAME],
             background=[expire_holds, close_days, watch_imbalance],
             ready=store.is_ready,
         )

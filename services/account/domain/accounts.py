@@ -89,6 +89,8 @@ class Account:
     tenant_id: str = ""
     floor_minor: int | None = None
     ceiling_minor: int | None = None
+    counterparty_id: str = ""
+    """Of a position within the group: the other company."""
 
     @property
     def book_id(self) -> str:
@@ -318,8 +320,19 @@ def open_accounts(known: Mapping[str, Account], requested: Sequence[Account]) ->
     return Opening(results=results, opened=opened)
 
 
+_DESCRIPTION = (
+    "owner_id",
+    "role",
+    "currency",
+    "display_name",
+    "parent_id",
+    "tenant_id",
+    "counterparty_id",
+)
+
+
 def _difference(existing: Account, account: Account) -> FiscError | None:
-    for field in ("owner_id", "role", "currency", "display_name", "parent_id", "tenant_id"):
+    for field in _DESCRIPTION:
         if getattr(existing, field) != getattr(account, field):
             return errors.AccountExistsDifferently(field=field, account_id=account.account_id)
     return None
@@ -328,6 +341,11 @@ def _difference(existing: Account, account: Account) -> FiscError | None:
 def _opening_refusal(standing: Mapping[str, Account], account: Account) -> FiscError | None:
     if not money.is_currency(account.currency):
         return errors.UnknownCurrency(field="currency", currency=account.currency)
+    if account.counterparty_id and (
+        account.role not in {Role.DUE_FROM, Role.DUE_TO}
+        or account.counterparty_id == account.owner_id
+    ):
+        return errors.CounterpartyInvalid(field="counterparty_id")
     unbounded = Balance(account_id=account.account_id, role=account.role, currency="")
     if (error := bounds_refusal(unbounded, account.terms)) is not None:
         return error

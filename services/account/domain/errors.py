@@ -283,6 +283,69 @@ class InvalidText(FiscError):
     reason = "INVALID_TEXT"
 
 
+class RealAccountNotFound(FiscError):
+    """There is no such real account."""
+
+    kind = ErrorKind.NOT_FOUND
+    reason = "REAL_ACCOUNT_NOT_FOUND"
+
+
+class RealAccountExistsDifferently(FiscError):
+    """The real account stands already, with another description."""
+
+    kind = ErrorKind.ALREADY_EXISTS
+    reason = "REAL_ACCOUNT_EXISTS_DIFFERENTLY"
+
+
+class AccountNumberTaken(FiscError):
+    """Another real account has this number."""
+
+    kind = ErrorKind.ALREADY_EXISTS
+    reason = "ACCOUNT_NUMBER_TAKEN"
+
+
+class AccountNumberRequired(FiscError):
+    """A real account is known by its number."""
+
+    kind = ErrorKind.INVALID
+    reason = "ACCOUNT_NUMBER_REQUIRED"
+
+
+class RealAccountClosed(FiscError):
+    """The real account is closed; nothing may be mapped to it."""
+
+    kind = ErrorKind.REJECTED
+    reason = "REAL_ACCOUNT_CLOSED"
+
+
+class RealAccountInUse(FiscError):
+    """Virtual accounts are mapped to it, today or later."""
+
+    kind = ErrorKind.REJECTED
+    reason = "REAL_ACCOUNT_IN_USE"
+
+
+class AccountNotMappable(FiscError):
+    """An account of this role holds no money that could lie anywhere."""
+
+    kind = ErrorKind.INVALID
+    reason = "ACCOUNT_NOT_MAPPABLE"
+
+
+class CounterpartyInvalid(FiscError):
+    """Only a DUE_FROM or DUE_TO account has a counterparty, and it is another company than the owner."""
+
+    kind = ErrorKind.INVALID
+    reason = "COUNTERPARTY_INVALID"
+
+
+class PositionMismatch(FiscError):
+    """The accounts are not the two sides of one position."""
+
+    kind = ErrorKind.INVALID
+    reason = "POSITION_MISMATCH"
+
+
 class DayNotClosed(FiscError):
     """The booking day has no closing balances yet."""
 

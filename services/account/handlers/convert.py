@@ -59,6 +59,7 @@ def account_from_proto(account: account_pb2.Account) -> Account:
         tenant_id=account.tenant_id,
         floor_minor=account.floor_minor if account.HasField("floor_minor") else None,
         ceiling_minor=account.ceiling_minor if account.HasField("ceiling_minor") else None,
+        counterparty_id=account.counterparty_id,
     )
 
 
@@ -77,6 +78,7 @@ def account_to_proto(
         tenant_id=account.tenant_id,
         floor_minor=account.floor_minor,
         ceiling_minor=account.ceiling_minor,
+        counterparty_id=account.counterparty_id,
         state=account_pb2.AccountState.Value(_ACCOUNT_STATE_PREFIX + state),
     )
 

@@ -22,6 +22,8 @@ from services.account.domain.proof import Leg
 from services.account.domain.seals import Batch, Head
 from services.account.store import rows
 from services.account.store.closing import ClosingStore
+from services.account.store.positions import PositionStore
+from services.account.store.real import RealStore
 from services.account.store.rows import SQL
 from services.account.store.writing import Overtaken, Writer
 
@@ -37,6 +39,8 @@ class Store:
         """Use the pool, which the caller closes."""
         self._pool = pool
         self.closing = ClosingStore(pool)
+        self.real = RealStore(pool)
+        self.positions = PositionStore(pool)
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[Writer]:

@@ -35,6 +35,7 @@ ACCOUNT_COLUMNS = (
     "tenant_id",
     "floor_minor",
     "ceiling_minor",
+    "counterparty_id",
 )
 BOOKED_COLUMNS = (
     "transfer_id",

@@ -183,7 +183,7 @@ UPDATE account_balance AS balance
 
 -- name: get_accounts
 SELECT account_id, owner_id, role, currency, display_name, parent_id, opened_at, tenant_id,
-       floor_minor, ceiling_minor
+       counterparty_id, floor_minor, ceiling_minor
   FROM account
   JOIN account_balance USING (account_id, role, currency)
  WHERE account_id = ANY($1::text[])
@@ -193,14 +193,15 @@ WITH given AS (
     SELECT *
       FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
                   $7::timestamptz[], $8::text[], $9::bigint[], $10::bigint[], $11::text[],
-                  $12::boolean[])
+                  $12::text[], $13::boolean[])
         AS given (account_id, owner_id, role, currency, display_name, parent_id, opened_at,
-                  tenant_id, floor_minor, ceiling_minor, book_id, is_credit_normal)
+                  tenant_id, floor_minor, ceiling_minor, counterparty_id, book_id,
+                  is_credit_normal)
 ), accounts AS (
     INSERT INTO account (account_id, owner_id, role, currency, display_name, parent_id, opened_at,
-                         tenant_id, book_id)
+                         tenant_id, counterparty_id, book_id)
     SELECT account_id, owner_id, role, currency, display_name, parent_id, opened_at, tenant_id,
-           book_id
+           counterparty_id, book_id
       FROM given
      ORDER BY account_id
 )
@@ -219,7 +220,7 @@ SELECT *
 
 -- name: list_accounts
 SELECT account_id, owner_id, role, currency, display_name, parent_id, opened_at, tenant_id,
-       account_balance.book_id, floor_minor, ceiling_minor, state, debits_minor, credits_minor,
+       counterparty_id, account_balance.book_id, floor_minor, ceiling_minor, state, debits_minor, credits_minor,
        held_minor, sequence, version, booked_at
   FROM account
   JOIN account_balance USING (account_id, role, currency)
@@ -231,7 +232,7 @@ SELECT account_id, owner_id, role, currency, display_name, parent_id, opened_at,
 
 -- name: get_account
 SELECT account_id, owner_id, role, currency, display_name, parent_id, opened_at, tenant_id,
-       account_balance.book_id, floor_minor, ceiling_minor, state, debits_minor, credits_minor,
+       counterparty_id, account_balance.book_id, floor_minor, ceiling_minor, state, debits_minor, credits_minor,
        held_minor, sequence, version, booked_at
   FROM account
   JOIN account_balance USING (account_id, role, currency)

@@ -8,7 +8,7 @@ import asyncpg
 import grpc
 
 from fisc.account.v1 import account_pb2 as pb
-from fisc.account.v1 import account_pb2_grpc
+from fisc.account.v1 import account_pb2_grpc, treasury_pb2_grpc
 from fisc.common.v1 import money_pb2
 from libs.clock import FrozenClock
 from libs.rpc import client
@@ -66,6 +66,7 @@ class Ledger:
 
     stub: "account_pb2_grpc.AccountServiceAsyncStub"
     statements: "account_pb2_grpc.StatementServiceAsyncStub"
+    treasury: "treasury_pb2_grpc.TreasuryServiceAsyncStub"
     posting: Posting
     pool: "asyncpg.Pool[asyncpg.Record]"
     clock: FrozenClock
@@ -125,3 +126,7 @@ def stub_of(channel: grpc.aio.Channel) -> "account_pb2_grpc.AccountServiceAsyncS
 
 def statements_of(channel: grpc.aio.Channel) -> "account_pb2_grpc.StatementServiceAsyncStub":
     return account_pb2_grpc.StatementServiceStub(channel)
+
+
+def treasury_of(channel: grpc.aio.Channel) -> "treasury_pb2_grpc.TreasuryServiceAsyncStub":
+    return treasury_pb2_grpc.TreasuryServiceStub(channel)

@@ -8,8 +8,14 @@ import pytest
 from fisc.account.v1 import account_pb2 as pb
 from libs.errors import FiscError
 from libs.rpc import client
+from services.account.domain import batch
+from services.account.domain import ledger as engine
+from services.account.domain.commands import Command, Hold, PlaceHold, VoidGroup
+from services.account.store import Overtaken, Store, Writer
 from tests.integration.account.support import (
     AVAILABLE,
+    BANK,
+    MORNING,
     OTHER,
     TIMEOUT_S,
     Ledger,
@@ -238,6 +244,36 @@ async def test_a_group_that_could_not_be_voided_is_not_barred(ledger: Ledger) ->
 
     assert void.error.reason == "HOLD_CAPTURED"
     assert late.accepted
+
+
+async def decide(writer: Writer, command: Command) -> batch.Decision:
+    book = await writer.load(batch.needs([command]))
+    return engine.decide(book, [command], now=MORNING, booking_day=MORNING.date())
+
+
+@pytest.mark.parametrize("is_voided_first", [True, False])
+async def test_of_a_placement_and_a_void_that_have_not_seen_one_another_the_later_one_learns(
+    ledger: Ledger, is_voided_first: bool
+) -> None:
+    await ledger.fund(100)
+    asked = Hold(
+        hold_id="h1",
+        debit_account_id=AVAILABLE,
+        credit_account_id=BANK,
+        currency="CNY",
+        amount_minor=60,
+        group_id="g1",
+    )
+    commands: list[Command] = [PlaceHold(hold=asked), VoidGroup(group_id="g1")]
+    slow, fast = commands if is_voided_first else reversed(commands)
+    store = Store(ledger.pool)
+
+    with pytest.raises(Overtaken):
+        async with store.writing() as late:
+            decision = await decide(late, slow)
+            async with store.writing() as early:
+                await early.save(await decide(early, fast))
+            await late.save(decision)
 
 
 async def test_placing_and_voiding_a_group_at_once_never_leave_money_set_aside(
