@@ -81,9 +81,7 @@ async def mirror_accounts(
         real_account_id=name, at_time=to_timestamp(at) if at else None, page_size=page_size
     )
     while True:
-        answer = await client.call(
-            ledger.treasury.ListMirrorAccounts, request, timeout_s=TIMEOUT_S
-        )
+        answer = await client.call(ledger.treasury.ListMirrorAccounts, request, timeout_s=TIMEOUT_S)
         found += answer.accounts
         request.page_token = answer.next_page_token
         if not request.page_token:
