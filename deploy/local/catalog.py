@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from fisc.account.v1 import treasury_pb2
 from fisc.clearing.v1 import clearing_pb2
 from fisc.common.v1 import method_pb2, money_pb2
 from fisc.gateway.v1 import operations_pb2
@@ -16,6 +17,10 @@ PPM_PER_BASIS_POINT: Final = 100
 OPENING_DEPOSIT_MINOR: Final = 1_000_000_000
 BANK_ACCOUNT: Final = f"platform/bank/{CURRENCY}"
 PAYOUT_TRANSIT_ACCOUNT: Final = f"platform/payout-transit/{CURRENCY}"
+LATE_SUCCESS_ACCOUNT: Final = f"platform/late-success/{CURRENCY}"
+FEE_INCOME_ACCOUNT: Final = f"platform/fee-income/{CURRENCY}"
+CHANNEL_COST_ACCOUNT: Final = f"platform/channel-cost/{CURRENCY}"
+REAL_ACCOUNT: Final = f"demo-bank/settlement/{CURRENCY}"
 FEES_FROM: Final = "2026-01-01"
 WEBHOOK_EVENTS: Final = (
     "payment.succeeded", "payment.failed", "payment.canceled",
@@ -77,6 +82,36 @@ class ChannelPlan:
     def sandbox_profile(self) -> dict[str, Any]:
         """As the sandbox shall play it."""
         return {"fee_bps": self.fee_bps, "payout_fee": self.payout_fee, **self.profile}
+
+
+def receivable_account(channel_id: str) -> str:
+    """What a channel has collected for us."""
+    return f"channel/{channel_id}/receivable/{CURRENCY}"
+
+
+def real_account() -> treasury_pb2.RealAccount:
+    """The bank account into which the channels settle, and from which the merchants are paid."""
+    return treasury_pb2.RealAccount(
+        real_account_id=REAL_ACCOUNT,
+        kind=treasury_pb2.REAL_ACCOUNT_KIND_BANK,
+        provider="demo-bank",
+        account_number="6200000000000001",
+        holder="Fisc demo",
+        currency=CURRENCY,
+        display_name="Settlement account of the demo",
+    )
+
+
+def mapped_accounts() -> list[str]:
+    """The virtual accounts that stand on it: all to which the demo books."""
+    own = [BANK_ACCOUNT, PAYOUT_TRANSIT_ACCOUNT, LATE_SUCCESS_ACCOUNT]
+    own += [FEE_INCOME_ACCOUNT, CHANNEL_COST_ACCOUNT]
+    merchants = [
+        f"merchant/{merchant_id}/{purpose}/{CURRENCY}"
+        for merchant_id in MERCHANTS
+        for purpose in ("available", "pending")
+    ]
+    return own + merchants + [receivable_account(plan.channel_id) for plan in CHANNELS]
 
 
 def method(name: str) -> method_pb2.PaymentMethod.ValueType:

@@ -19,7 +19,7 @@ from deploy.local.evidence import Finding
 from deploy.local.outcomes import Outcomes, has_succeeded, state_name
 from deploy.local.receiver import Heard
 from deploy.local.replay import NOT_SENT, Replay
-from fisc.account.v1 import account_pb2
+from fisc.account.v1 import account_pb2, treasury_pb2
 from fisc.gateway.v1 import operations_pb2, payment_pb2
 from fisc.notification.v1 import notification_pb2
 
@@ -46,6 +46,7 @@ class Facts:
     receivables_minor: dict[str, int]
     imbalance_minor: int
     transfers_count: int
+    mirrors: list[treasury_pb2.Mirror]
     backlog: dict[str, int]
     events_unpushed: int
     deliveries: Counter[str]
@@ -73,7 +74,7 @@ async def gather(platform: Platform, day: date) -> Facts:
     receivables = await platform.call(
         platform.account.GetBalances,
         account_pb2.GetBalancesRequest(
-            account_ids=[_receivable(plan.channel_id) for plan in catalog.CHANNELS]
+            account_ids=[catalog.receivable_account(plan.channel_id) for plan in catalog.CHANNELS]
         ),
     )
     deliveries: Counter[str] = Counter()
@@ -92,6 +93,7 @@ async def gather(platform: Platform, day: date) -> Facts:
         },
         imbalance_minor=trial.imbalance_minor,
         transfers_count=trial.transfers_count,
+        mirrors=await platform.mirrors(),
         backlog={f"{line.flow} {line.state}": line.count for line in backlog.lines if line.count},
         events_unpushed=backlog.events_unpushed,
         deliveries=deliveries,
@@ -108,6 +110,7 @@ def check_all(
         nobody_paid_twice(replay.outcomes, facts),
         books_agree(replay.outcomes, facts),
         ledger_agrees(facts),
+        banks_agree(facts),
         day_is_closed(close),
         differences_are_planted(close, replay.wrong_bill_ref),
         faults_were_handled(replay, findings),
@@ -191,7 +194,7 @@ def ledger_agrees(facts: Facts) -> Check:
         problems.append(f"debits and credits differ by {facts.imbalance_minor}")
     expected = expected_receivables(facts.book)
     for plan in catalog.CHANNELS:
-        booked = facts.receivables_minor.get(_receivable(plan.channel_id), 0)
+        booked = facts.receivables_minor.get(catalog.receivable_account(plan.channel_id), 0)
         if booked != expected[plan.account_id]:
             problems.append(
                 f"{plan.channel_id} owes {booked} by the ledger, "
@@ -199,6 +202,26 @@ def ledger_agrees(facts: Facts) -> Check:
             )
     detail = f"{facts.transfers_count} transfers, {len(catalog.CHANNELS)} channels agree"
     return _check("the ledger says what the channels say, and sums to zero", problems, detail)
+
+
+def banks_agree(facts: Facts) -> Check:
+    """What virtual accounts claim of each real one is there or on its way, and nothing stands elsewhere."""
+    problems = []
+    for mirror in facts.mirrors:
+        name = mirror.real_account_id or "no real account"
+        if mirror.difference_minor:
+            problems.append(f"{name}: {mirror.currency} differs by {mirror.difference_minor}")
+        elif not mirror.real_account_id and (mirror.claims_minor or mirror.bank_minor):
+            problems.append(f"{name}: {mirror.claims_minor} is claimed, {mirror.bank_minor} held")
+    ours = [each for each in facts.mirrors if each.real_account_id == catalog.REAL_ACCOUNT]
+    if [each.accounts_count for each in ours] != [len(catalog.mapped_accounts())]:
+        problems.append("not every account of the demo stands on its bank account")
+    detail = "; ".join(
+        f"{each.accounts_count} accounts claim {each.claims_minor + each.positions_minor}: "
+        f"{each.bank_minor} in the bank, {each.in_transit_minor} in transit"
+        for each in ours
+    )
+    return _check("what is claimed is in the bank or on its way", problems, detail)
 
 
 def expected_receivables(book: list[dict[str, Any]]) -> dict[str, int]:
@@ -284,7 +307,3 @@ def _check(name: str, problems: list[str], detail: str) -> Check:
     if len(problems) > len(shown):
         shown.append(f"… {len(problems) - len(shown)} more")
     return Check(name=name, holds=not problems, detail="; ".join(shown) or detail)
-
-
-def _receivable(channel_id: str) -> str:
-    return f"channel/{channel_id}/receivable/{catalog.CURRENCY}"

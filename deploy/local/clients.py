@@ -11,7 +11,7 @@ import httpx
 from deploy.local.environment import LocalSettings
 from deploy.local.errors import LocalError
 from deploy.local.suite import operator_token
-from fisc.account.v1 import account_pb2_grpc
+from fisc.account.v1 import account_pb2_grpc, treasury_pb2, treasury_pb2_grpc
 from fisc.clearing.v1 import clearing_pb2_grpc
 from fisc.common.v1 import events_pb2_grpc
 from fisc.gateway.v1 import operations_pb2_grpc, payment_pb2_grpc
@@ -20,6 +20,7 @@ from fisc.risk.v1 import risk_pb2_grpc
 from fisc.router.v1 import router_pb2_grpc
 from libs.errors import FiscError
 from libs.rpc import client
+from libs.rpc.convert import to_timestamp
 
 CALL_TIMEOUT_S: Final = 15.0
 STREAM_TIMEOUT_S: Final = 600.0
@@ -49,6 +50,7 @@ class Platform:
         self.router = router_pb2_grpc.RouterServiceStub(self._channels["router"])
         self.risk = risk_pb2_grpc.RiskServiceStub(self._channels["risk"])
         self.account = account_pb2_grpc.AccountServiceStub(self._channels["account"])
+        self.treasury = treasury_pb2_grpc.TreasuryServiceStub(self._channels["account"])
         self.clearing = clearing_pb2_grpc.ClearingServiceStub(self._channels["clearing"])
         self.notification = notification_pb2_grpc.NotificationServiceStub(
             self._channels["notification"]
@@ -92,6 +94,14 @@ class Platform:
             if not answer.next_page_token:
                 return
             request.page_token = answer.next_page_token
+
+    async def mirrors(self, at: datetime | None = None) -> list[treasury_pb2.Mirror]:
+        """Every real account beside the ledger, now or at a past moment. Raises grpc.RpcError."""
+        request = treasury_pb2.StreamMirrorsRequest(at_time=to_timestamp(at) if at else None)
+        stream = self.treasury.StreamMirrors(
+            request, timeout=STREAM_TIMEOUT_S, metadata=self.operator
+        )
+        return [mirror async for answer in stream for mirror in answer.mirrors]
 
     async def check_reachable(self) -> None:
         """Raise LocalError with what to do when no suite answers here."""

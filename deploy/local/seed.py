@@ -14,7 +14,7 @@ from deploy.local.catalog import ChannelPlan
 from deploy.local.clients import Platform
 from deploy.local.credentials import Credentials, public_key_pem
 from deploy.local.errors import LocalError
-from fisc.account.v1 import account_pb2
+from fisc.account.v1 import account_pb2, treasury_pb2
 from fisc.clearing.v1 import clearing_pb2
 from fisc.gateway.v1 import operations_pb2
 from fisc.notification.v1 import notification_pb2
@@ -46,6 +46,7 @@ class Seeder:
             await self._rules(),
             await self._fee_plans(),
             await self._deposits(),
+            await self._real_account(),
             await self._endpoints(),
         ]
         return any(written)
@@ -223,13 +224,22 @@ class Seeder:
         )
 
     async def _open_platform_accounts(self) -> None:
-        """The platform's own two accounts that a deposit and a payout need."""
+        """The platform's own accounts that a deposit, a payout and a settlement need."""
         platform = self._platform
         wanted = {
             catalog.BANK_ACCOUNT: (account_pb2.ACCOUNT_ROLE_BANK_MIRROR, "Our bank account"),
             catalog.PAYOUT_TRANSIT_ACCOUNT: (
                 account_pb2.ACCOUNT_ROLE_IN_TRANSIT,
                 "Payouts on their way",
+            ),
+            # As clearing opens them when it first settles; they must stand to be mapped.
+            catalog.FEE_INCOME_ACCOUNT: (
+                account_pb2.ACCOUNT_ROLE_FEE_INCOME,
+                f"Fee income {catalog.CURRENCY}",
+            ),
+            catalog.CHANNEL_COST_ACCOUNT: (
+                account_pb2.ACCOUNT_ROLE_CHANNEL_COST,
+                f"Channel cost {catalog.CURRENCY}",
             ),
         }
         known = await platform.call(
@@ -254,6 +264,35 @@ class Seeder:
             ),
         )
         _check(answer.results)
+
+    async def _real_account(self) -> bool:
+        """Make the demo's bank account known, and say that every virtual account stands on it."""
+        treasury = self._platform.treasury
+        opened = await self._platform.call(
+            treasury.OpenRealAccounts,
+            treasury_pb2.OpenRealAccountsRequest(
+                request_id="seed:real-account", real_accounts=[catalog.real_account()]
+            ),
+        )
+        _check(opened.results)
+        answer = await self._platform.call(
+            treasury.MapAccounts,
+            treasury_pb2.MapAccountsRequest(
+                request_id="seed:mappings",
+                mappings=[
+                    treasury_pb2.Mapping(
+                        account_id=account_id,
+                        real_account_id=catalog.REAL_ACCOUNT,
+                        valid_from=catalog.FEES_FROM,
+                        reason="The demo has one bank account.",
+                    )
+                    for account_id in catalog.mapped_accounts()
+                ],
+            ),
+        )
+        _check(answer.results)
+        new = sum(1 for result in answer.results if not result.replayed)
+        return self._told("accounts that stand on a bank account", new)
 
     async def _endpoints(self) -> bool:
         """One endpoint a merchant, at the receiver of this command line."""

@@ -1,14 +1,16 @@
 """What a replay is summed up to, and the checks that decide whether a day holds."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from deploy.local import checks, summary
+from deploy.local import catalog, checks, summary
 from deploy.local.checks import Facts
 from deploy.local.close import Close
 from deploy.local.outcomes import Outcomes
+from fisc.account.v1 import treasury_pb2
 from fisc.clearing.v1 import clearing_pb2
 from fisc.common.v1 import events_pb2, money_pb2
 from fisc.gateway.v1 import events_pb2 as gateway_events
@@ -85,16 +87,47 @@ def charge(out_ref: str, times: int, amount: int = 10_000) -> dict[str, Any]:
     }
 
 
-def facts(*book: dict[str, Any], receivable_minor: int = 0, imbalance_minor: int = 0) -> Facts:
+def facts(
+    *book: dict[str, Any],
+    receivable_minor: int = 0,
+    imbalance_minor: int = 0,
+    mirrors: Sequence[treasury_pb2.Mirror] = (),
+) -> Facts:
     return Facts(
         book=list(book),
         receivables_minor={"channel/card-b/receivable/CNY": receivable_minor},
         imbalance_minor=imbalance_minor,
         transfers_count=1,
+        mirrors=list(mirrors),
         backlog={},
         events_unpushed=0,
         deliveries=Counter(),
     )
+
+
+def mirror(name: str, claims_minor: int, bank_minor: int, accounts: int) -> treasury_pb2.Mirror:
+    return treasury_pb2.Mirror(
+        real_account_id=name,
+        currency="CNY",
+        claims_minor=claims_minor,
+        bank_minor=bank_minor,
+        difference_minor=claims_minor - bank_minor,
+        accounts_count=accounts,
+    )
+
+
+def test_what_is_claimed_must_lie_in_the_bank_and_nothing_stand_elsewhere() -> None:
+    ours = mirror(catalog.REAL_ACCOUNT, 100, 100, len(catalog.mapped_accounts()))
+    empty = mirror("", 0, 0, 3)
+
+    assert checks.banks_agree(facts(mirrors=[ours, empty])).holds
+    for wrong in (
+        [],
+        [mirror(catalog.REAL_ACCOUNT, 100, 99, len(catalog.mapped_accounts())), empty],
+        [mirror(catalog.REAL_ACCOUNT, 100, 100, 2), empty],
+        [ours, mirror("", 5, 5, 3)],
+    ):
+        assert not checks.banks_agree(facts(mirrors=wrong)).holds
 
 
 def test_a_failover_counts_as_an_attempt_at_both_channels_and_a_success_at_one() -> None:
