@@ -4,6 +4,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from libs import audit
+from services.account.domain.accounts import Role
+from services.account.domain.mirrors import Mirror, MirrorLine
 from services.clearing.domain import settlement
 from services.clearing.domain.model import BatchState, ItemKind, MatchState
 from services.gateway.domain import merchant, saga
@@ -16,6 +18,7 @@ from tests.simulation.book import State
 from tests.simulation.clearing import sums
 from tests.simulation.invariants import Violation
 from tests.simulation.lateness import late_of
+from tests.simulation.loop import SimulatedClock
 from tests.simulation.neighbours import CURRENCIES, CURRENCY
 from tests.simulation.wallets import MERCHANTS
 
@@ -26,10 +29,11 @@ _SIGNS = {"charge": 1, "capture": 1, "refund": -1, "payout": -1}
 
 
 def check(world: "World") -> list[Violation]:
-    """I6 and I7 by balances, I14 and I15."""
+    """I6 and I7 by balances, I14, I15 and I18."""
     return [
         *_check_strangers(world),
         *_check_receivables(world),
+        *_check_mirrors(world),
         *_check_items(world),
         *_check_batches(world),
         *_check_merchants(world),
@@ -95,6 +99,43 @@ def _check_receivables(world: "World") -> list[Violation]:
             if ours_minor != owed[currency] and not booked_manual:
                 words = f"the ledger says {ours_minor} {currency}, its book {owed[currency]}"
                 found.append(Violation("I7", channel_id, words))
+    return found
+
+
+def _check_mirrors(world: "World") -> list[Violation]:
+    """I18: what is claimed in a currency is in the bank or on its way, and what left on its way has arrived."""
+    found = []
+    for currency in CURRENCIES:
+        accounts: Counter[Role] = Counter()
+        posted: Counter[Role] = Counter()
+        for balance in world.ledger.balances.values():
+            if balance.currency == currency:
+                accounts[balance.role] += 1
+                posted[balance.role] += balance.posted_minor
+        lines = [
+            MirrorLine(role=role, accounts=accounts[role], posted_minor=posted[role])
+            for role in accounts
+        ]
+        mirror = Mirror(
+            real_account_id=f"bank/{currency}",
+            tenant_id="",
+            currency=currency,
+            at=SimulatedClock(world.loop).now(),
+            lines=lines,
+        )
+        if mirror.difference_minor:
+            words = f"claims differ from bank and transit by {mirror.difference_minor} {currency}"
+            found.append(Violation("I18", currency, words))
+        transit: Counter[str] = Counter()
+        account_id = merchant.payout_transit_account(currency)
+        for each in world.ledger.transfers.values():
+            sign = (each.debit_account_id == account_id) - (each.credit_account_id == account_id)
+            transit[each.reference] += sign * each.amount_minor
+        found += [
+            Violation("I18", reference, f"{minor} {currency} in transit has no other leg")
+            for reference, minor in transit.items()
+            if minor
+        ]
     return found
 
 

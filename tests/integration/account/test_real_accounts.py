@@ -37,7 +37,7 @@ async def banked(ledger: Ledger) -> Ledger:
 async def mappings(ledger: Ledger, **asked: str) -> Sequence[pb.Mapping]:
     """Every page, of one each."""
     found: list[pb.Mapping] = []
-    request = pb.ListMappingsRequest(page_size=1, **asked)  # type: ignore[arg-type]  # texts
+    request = pb.ListMappingsRequest(page_size=1, **asked)
     while True:
         answer = await client.call(ledger.treasury.ListMappings, request, timeout_s=TIMEOUT_S)
         found += answer.mappings
