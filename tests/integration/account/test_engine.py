@@ -17,8 +17,11 @@ from libs.testing import eventually
 from services.account.domain import batch
 from services.account.domain import ledger as engine
 from services.account.domain.commands import CaptureHold, Hold, Transfer
+from services.account.domain.mappings import AskedMapping
+from services.account.domain.real_accounts import RealAccountKind, RealAccountState, RealChange
 from services.account.store import Overtaken, Store
 from services.account.usecases.posting import Posting
+from services.account.usecases.treasury import AskedRealAccount, Treasury
 from tests.integration.account.support import (
     AVAILABLE,
     BANK,
@@ -32,6 +35,16 @@ from tests.integration.account.support import (
 from tests.integration.account.support import transfer as asked
 from tests.integration.account.test_proof import verify
 
+REAL = AskedRealAccount(
+    real_account_id="real",
+    kind=RealAccountKind.BANK,
+    provider="ICBC",
+    account_number="6222000000000001",
+    holder="Fisc Ltd",
+    currency="CNY",
+    tenant_id="",
+    display_name="",
+)
 GRANTS = ROOT / "services" / "account" / "grants.sql"
 
 
@@ -186,8 +199,19 @@ async def test_the_role_that_serves_can_post_but_change_nothing_that_is_booked(
             (verdict,) = await posting.post_transfers([transfer("t1", BANK, AVAILABLE, 5)])
             await posting.place_holds([Hold(
                 hold_id="h", debit_account_id=AVAILABLE, credit_account_id=BANK, currency="CNY",
-                amount_minor=2, expires_at=None)])  # fmt: skip
+                amount_minor=2, expires_at=None, group_id="g")])  # fmt: skip
             await posting.capture_holds([CaptureHold(hold_id="h")])
+            (barred,) = await posting.void_holds([], ["late"])
+            treasury = Treasury(store, ledger.clock, booking_zone=ZoneInfo("UTC"))
+            await treasury.open_real_accounts([REAL])
+            mapping = AskedMapping(
+                account_id=BANK, real_account_id="real", valid_from="2026-01-01", reason="test"
+            )
+            (mapped,) = await treasury.map_accounts("m1", [mapping])
+            reopening = RealChange(
+                real_account_id="real", state=RealAccountState.OPEN, reason="test"
+            )
+            (changed,) = await treasury.change_real_accounts("c1", [reopening])
             for statement in (
                 "UPDATE transfer SET amount_minor = 1",
                 "DELETE FROM transfer",
@@ -195,6 +219,11 @@ async def test_the_role_that_serves_can_post_but_change_nothing_that_is_booked(
                 "DELETE FROM batch",
                 "UPDATE account_change SET reason = ''",
                 "DELETE FROM account_change",
+                "UPDATE account_mapping SET reason = ''",
+                "DELETE FROM account_mapping",
+                "DELETE FROM real_account_change",
+                "DELETE FROM real_account",
+                "DELETE FROM hold_group",
                 "TRUNCATE transfer",
                 "DELETE FROM account_balance",
                 "DROP TABLE transfer",
@@ -206,6 +235,7 @@ async def test_the_role_that_serves_can_post_but_change_nothing_that_is_booked(
         await ledger.pool.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
     assert verdict.booked
+    assert [each.error for each in (barred, mapped, changed)] == [None] * 3
 
 
 async def test_a_statement_never_goes_back_in_time_though_a_clock_is_behind(

@@ -10,7 +10,7 @@ import pytest
 from libs.clock import FrozenClock
 from libs.db import migrate
 from libs.db.pool import open_pool
-from services.account.domain.commands import CaptureHold, Transfer
+from services.account.domain.commands import CaptureHold, Hold, HoldState, Transfer
 from services.account.store import Store
 from services.account.usecases.chart import Chart
 from services.account.usecases.posting import Posting
@@ -18,6 +18,7 @@ from tests.conftest import migrations_dir
 from tests.integration.account.support import AVAILABLE, BANK, MORNING
 
 TRANSFERS = 2_500
+SECOND_RELEASE = ("0001_initial.py", "0002_wide_transfers.py")
 WRITTEN = f"""
 INSERT INTO account VALUES
     ('{AVAILABLE}', 'm', 'MERCHANT_AVAILABLE', 'CNY', '', '', '2026-01-01+00'),
@@ -100,3 +101,49 @@ async def test_an_upgraded_ledger_is_whole_and_goes_on(
     assert steps[-1].transfers_count == TRANSFERS + 2
     assert [line.balance_after_minor for line in statement] == [7_500, 7_497, 7_457]
     assert [tuple(row.values()) for row in books] == [("CNY", 2), ("JPY", 0)]
+
+
+async def test_groups_of_an_earlier_release_are_voided_and_take_more_holds(
+    empty_database: Callable[[], Awaitable[str]], tmp_path: Path
+) -> None:
+    for name in SECOND_RELEASE:
+        (tmp_path / name).write_text((migrations_dir("account") / name).read_text())
+    url = await empty_database()
+    await migrate.upgrade(url, tmp_path)
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        f"""
+        INSERT INTO account (account_id, owner_id, role, currency, display_name, parent_id,
+                             opened_at, book_id)
+        VALUES ('{AVAILABLE}', 'm', 'MERCHANT_AVAILABLE', 'CNY', '', '', '2026-01-01+00', 'CNY'),
+               ('{BANK}', '', 'BANK_MIRROR', 'CNY', '', '', '2026-01-01+00', 'CNY');
+        INSERT INTO account_balance (account_id, role, currency, book_id, is_credit_normal,
+                                     credits_minor, held_minor)
+        VALUES ('{AVAILABLE}', 'MERCHANT_AVAILABLE', 'CNY', 'CNY', true, 100, 70),
+               ('{BANK}', 'BANK_MIRROR', 'CNY', 'CNY', false, 0, 0);
+        INSERT INTO hold (hold_id, debit_account_id, credit_account_id, currency, amount_minor,
+                          reference, state, captured_minor, group_id)
+        VALUES ('h1', '{AVAILABLE}', '{BANK}', 'CNY', 70, '', 'HELD', 0, 'g1')
+        """
+    )
+    await connection.close()
+    await migrate.upgrade(url, migrations_dir("account"))
+    pool = await open_pool(url, size=4, application_name="test")
+    store, clock = Store(pool), FrozenClock(MORNING)
+    joining = Hold(
+        hold_id="h2",
+        debit_account_id=AVAILABLE,
+        credit_account_id=BANK,
+        currency="CNY",
+        amount_minor=20,
+        group_id="g1",
+    )
+    async with pool, Posting(store, clock, booking_zone=ZoneInfo("UTC")) as posting:
+        known = await pool.fetch("SELECT group_id, is_barred FROM hold_group")
+        (placed,) = await posting.place_holds([joining])
+        (voided,) = await posting.void_holds([], ["g1"])
+
+    assert [tuple(row.values()) for row in known] == [("g1", False)]
+    assert placed.error is None
+    assert {hold.state for hold in voided.group_holds} == {HoldState.VOIDED}
+    assert len(voided.group_holds) == 2
