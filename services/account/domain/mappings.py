@@ -119,10 +119,9 @@ def map_accounts(
 def parse_day(text: str) -> date | None:
     """Read YYYY-MM-DD; None if it is no day of the calendar."""
     try:
-        day = date.fromisoformat(text)
+        return date.fromisoformat(text)
     except ValueError:
         return None
-    return day if day.isoformat() == text else None
 
 
 def _refusal(book: MappingBook, asked: AskedMapping) -> FiscError | None:
