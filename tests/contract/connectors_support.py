@@ -30,7 +30,9 @@ from services.gateway.domain.channel import (
     OutcomeKind,
     PayoutOrder,
     RefundOrder,
+    SentOrder,
 )
+from services.gateway.domain.next_action import ShowQr
 from services.sandbox import app as sandbox_app
 from services.sandbox import transport
 
@@ -38,6 +40,25 @@ PATIENCE_S = 8.0
 AMOUNT = 1230
 DAY = date(2026, 11, 11)
 CALL_TIMEOUT_S = 1.0
+SENT_AT = datetime(2026, 11, 11, 4, 0, tzinfo=UTC)
+
+
+def sent(out_ref: str, **changes: Any) -> SentOrder:
+    """An order of this number, as we remember it."""
+    fields: dict[str, Any] = {
+        "out_ref": out_ref,
+        "method": "WECHAT_QR",
+        "amount_minor": AMOUNT,
+        "currency": "CNY",
+        "sent_at": SENT_AT,
+    }
+    return SentOrder(**{**fields, **changes})
+
+
+def qr_of(outcome: Outcome) -> str:
+    """What the payer is to scan."""
+    assert isinstance(outcome.next_action, ShowQr)
+    return outcome.next_action.content
 
 
 @dataclass(kw_only=True)
@@ -61,6 +82,7 @@ class Channel:
             "description": "一杯咖啡",
             "notify_url": self.notify_url,
             "expires_at": datetime(2026, 11, 12, 4, 0, tzinfo=UTC),
+            "sent_at": SENT_AT,
         }
         return ChargeOrder(**{**fields, **changes})
 
@@ -72,9 +94,9 @@ class Channel:
     ) -> CaptureOrder:
         return CaptureOrder(
             out_ref=out_ref,
-            payment_out_ref=payment,
+            sent_at=SENT_AT,
+            payment=sent(payment),
             amount_minor=amount_minor,
-            authorized_minor=AMOUNT,
             currency="CNY",
             is_final=is_final,
             notify_url=self.notify_url,
@@ -87,6 +109,9 @@ class Channel:
             currency="CNY",
             payee_account="6222000000000000",
             payee_name="张三",
+            payee_bank_code="",
+            method="BANK_TRANSFER",
+            sent_at=SENT_AT,
             description="settlement",
             notify_url=self.notify_url,
         )
@@ -94,9 +119,9 @@ class Channel:
     def refund(self, out_ref: str, payment: str, amount_minor: int) -> RefundOrder:
         return RefundOrder(
             out_ref=out_ref,
-            payment_out_ref=payment,
-            refund_amount_minor=amount_minor,
-            payment_amount_minor=AMOUNT,
+            sent_at=SENT_AT,
+            payment=sent(payment),
+            amount_minor=amount_minor,
             currency="CNY",
             reason="冷了",
             notify_url=self.notify_url,

@@ -14,7 +14,7 @@ from services.gateway.domain.channel import (
     ChannelUnsupported,
     OutcomeKind,
 )
-from tests.contract.connectors_support import AMOUNT, DAY, Channel, until
+from tests.contract.connectors_support import AMOUNT, DAY, Channel, qr_of, sent, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -22,10 +22,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def test_a_charge_waits_for_the_payer_and_then_succeeds(channel: Channel) -> None:
     created = await channel.connector.charge(channel.order("pay_0001"))
     assert created.kind is OutcomeKind.PENDING
-    assert "://" in created.qr_content
-    assert (await channel.connector.query("pay_0001")).kind is OutcomeKind.PENDING
+    assert "://" in qr_of(created)
+    assert (await channel.connector.query(sent("pay_0001"))).kind is OutcomeKind.PENDING
     await channel.pay("pay_0001")
-    paid = await channel.connector.query("pay_0001")
+    paid = await channel.connector.query(sent("pay_0001"))
     assert paid.kind is OutcomeKind.SUCCEEDED
     assert (paid.amount_minor, paid.currency) == (AMOUNT, "CNY")
     assert paid.provider_ref == (await channel.book("pay_0001"))["provider_ref"]
@@ -36,7 +36,7 @@ async def test_a_charge_waits_for_the_payer_and_then_succeeds(channel: Channel) 
 async def test_the_same_number_twice_is_one_charge(channel: Channel) -> None:
     first = await channel.connector.charge(channel.order("pay_0001"))
     again = await channel.connector.charge(channel.order("pay_0001"))
-    assert (again.kind, again.qr_content) == (first.kind, first.qr_content)
+    assert (again.kind, again.next_action) == (first.kind, first.next_action)
 
 
 async def test_a_number_taken_by_another_amount_is_unknown(channel: Channel) -> None:
@@ -49,7 +49,7 @@ async def test_a_busy_channel_declines_softly_and_nothing_happened(channel: Chan
     await channel.fault("rate_limited")
     outcome = await channel.connector.charge(channel.order("pay_0001"))
     assert outcome.kind is OutcomeKind.DECLINED_SOFT
-    assert (await channel.connector.query("pay_0001")).kind is OutcomeKind.NOT_FOUND
+    assert (await channel.connector.query(sent("pay_0001"))).kind is OutcomeKind.NOT_FOUND
 
 
 async def test_an_order_the_channel_cannot_read_is_declined_hard(channel: Channel) -> None:
@@ -63,10 +63,10 @@ async def test_a_server_error_says_nothing_about_the_money(channel: Channel) -> 
     await channel.fault("error_5xx", count=None)
     for outcome in (
         await connector.charge(channel.order("pay_0001")),
-        await connector.query("pay_0001"),
-        await connector.close("pay_0001"),
+        await connector.query(sent("pay_0001")),
+        await connector.close(sent("pay_0001")),
         await connector.refund(channel.refund("ref_0001", "pay_0001", 100)),
-        await connector.query_refund("ref_0001"),
+        await connector.query_refund(sent("ref_0001")),
     ):
         assert (outcome.kind, outcome.code) == (OutcomeKind.UNKNOWN, "HTTP_500")
 
@@ -78,9 +78,9 @@ async def test_a_charge_hidden_by_a_fault_is_unknown_until_a_query_finds_it(
     await channel.fault(fault)
     lost = await channel.connector.charge(channel.order("pay_0001"))
     assert lost.kind is OutcomeKind.UNKNOWN
-    found = await channel.connector.query("pay_0001")
+    found = await channel.connector.query(sent("pay_0001"))
     assert (found.kind, found.amount_minor) == (OutcomeKind.SUCCEEDED, AMOUNT)
-    assert (await channel.connector.close("pay_0001")).kind is OutcomeKind.SUCCEEDED
+    assert (await channel.connector.close(sent("pay_0001"))).kind is OutcomeKind.SUCCEEDED
     assert (await channel.book("pay_0001"))["times_charged"] == 1
 
 
@@ -95,8 +95,8 @@ async def test_an_unreachable_channel_certainly_did_not_charge(channel: Channel)
     charged = await nobody.charge(channel.order("pay_0001"))
     assert (charged.kind, charged.code) == (OutcomeKind.DECLINED_SOFT, "CHANNEL_UNREACHABLE")
     for outcome in (
-        await nobody.query("pay_0001"),
-        await nobody.close("pay_0001"),
+        await nobody.query(sent("pay_0001")),
+        await nobody.close(sent("pay_0001")),
         await nobody.refund(channel.refund("ref_0001", "pay_0001", 100)),
     ):
         assert (outcome.kind, outcome.code) == (OutcomeKind.UNKNOWN, "CHANNEL_UNREACHABLE")
@@ -107,9 +107,9 @@ async def test_an_unreachable_channel_certainly_did_not_charge(channel: Channel)
 async def test_an_answer_with_a_bad_signature_is_unknown(channel: Channel) -> None:
     await channel.paid("pay_0001")
     await channel.fault("bad_signature", operation="answer")
-    doubtful = await channel.connector.query("pay_0001")
+    doubtful = await channel.connector.query(sent("pay_0001"))
     assert (doubtful.kind, doubtful.code) == (OutcomeKind.UNKNOWN, "ANSWER_SIGNATURE_INVALID")
-    assert (await channel.connector.query("pay_0001")).kind is OutcomeKind.SUCCEEDED
+    assert (await channel.connector.query(sent("pay_0001"))).kind is OutcomeKind.SUCCEEDED
 
 
 async def test_a_request_signed_with_the_wrong_key_moves_nothing(channel: Channel) -> None:
@@ -118,30 +118,30 @@ async def test_a_request_signed_with_the_wrong_key_moves_nothing(channel: Channe
     forger = channel.connect(secret="guessed", merchant_private_key_pem=pem)
     outcome = await forger.charge(channel.order("pay_0001"))
     assert outcome.kind in (OutcomeKind.DECLINED_SOFT, OutcomeKind.UNKNOWN)
-    assert (await channel.connector.query("pay_0001")).kind is OutcomeKind.NOT_FOUND
+    assert (await channel.connector.query(sent("pay_0001"))).kind is OutcomeKind.NOT_FOUND
 
 
 async def test_what_never_was_is_not_found(channel: Channel) -> None:
-    assert (await channel.connector.query("pay_9999")).kind is OutcomeKind.NOT_FOUND
-    assert (await channel.connector.query_refund("ref_9999")).kind is OutcomeKind.NOT_FOUND
+    assert (await channel.connector.query(sent("pay_9999"))).kind is OutcomeKind.NOT_FOUND
+    assert (await channel.connector.query_refund(sent("ref_9999"))).kind is OutcomeKind.NOT_FOUND
 
 
 async def test_a_closed_order_can_never_be_charged(channel: Channel) -> None:
     await channel.connector.charge(channel.order("pay_0001"))
-    assert (await channel.connector.close("pay_0001")).kind is OutcomeKind.CLOSED
-    assert (await channel.connector.close("pay_0001")).kind is OutcomeKind.CLOSED
-    assert (await channel.connector.query("pay_0001")).kind is OutcomeKind.CLOSED
+    assert (await channel.connector.close(sent("pay_0001"))).kind is OutcomeKind.CLOSED
+    assert (await channel.connector.close(sent("pay_0001"))).kind is OutcomeKind.CLOSED
+    assert (await channel.connector.query(sent("pay_0001"))).kind is OutcomeKind.CLOSED
     again = await channel.connector.charge(channel.order("pay_0001"))
     assert again.kind is OutcomeKind.CLOSED
 
 
 async def test_closing_what_never_was_is_closed(channel: Channel) -> None:
-    assert (await channel.connector.close("pay_9999")).kind is OutcomeKind.CLOSED
+    assert (await channel.connector.close(sent("pay_9999"))).kind is OutcomeKind.CLOSED
 
 
 async def test_closing_a_paid_order_says_that_it_was_paid(channel: Channel) -> None:
     await channel.paid("pay_0001")
-    outcome = await channel.connector.close("pay_0001")
+    outcome = await channel.connector.close(sent("pay_0001"))
     assert (outcome.kind, outcome.amount_minor) == (OutcomeKind.SUCCEEDED, AMOUNT)
 
 
@@ -151,10 +151,12 @@ async def test_a_refund_arrives_once_and_the_payment_stays_paid(channel: Channel
     first = await channel.connector.refund(refund)
     assert first.kind in (OutcomeKind.SUCCEEDED, OutcomeKind.PENDING)
     assert (await channel.connector.refund(refund)).provider_ref == first.provider_ref
-    done = await until(lambda: channel.connector.query_refund("ref_0001"), OutcomeKind.SUCCEEDED)
+    done = await until(
+        lambda: channel.connector.query_refund(sent("ref_0001")), OutcomeKind.SUCCEEDED
+    )
     assert (done.amount_minor, done.currency) == (230, "CNY")
     assert done.paid_at is not None
-    payment = await channel.connector.query("pay_0001")
+    payment = await channel.connector.query(sent("pay_0001"))
     assert (payment.kind, payment.amount_minor) == (OutcomeKind.SUCCEEDED, AMOUNT)
 
 
@@ -264,14 +266,14 @@ async def test_what_the_channel_does_not_offer_is_refused_before_it_is_sent(
     with pytest.raises(ChannelUnsupported):
         await channel.connector.capture(channel.capture("cap_0001", "pay_0001", 100))
     with pytest.raises(ChannelUnsupported):
-        await channel.connector.query_capture("cap_0001")
+        await channel.connector.query_capture(sent("cap_0001"))
     with pytest.raises(ChannelUnsupported):
         await channel.connector.payout(channel.payout("out_0001"))
     with pytest.raises(ChannelUnsupported):
-        await channel.connector.query_payout("out_0001")
+        await channel.connector.query_payout(sent("out_0001"))
     with pytest.raises(ChannelUnsupported):
         await channel.connector.balance()
-    assert (await channel.connector.query("pay_0001")).kind is OutcomeKind.NOT_FOUND
+    assert (await channel.connector.query(sent("pay_0001"))).kind is OutcomeKind.NOT_FOUND
 
 
 @pytest.mark.parametrize("channel", ["wechat"], indirect=True)

@@ -9,7 +9,7 @@ from libs.resilience.breaker import Breaker
 from services.gateway.channels import directory
 from services.gateway.channels.directory import GuardedConnector
 from services.gateway.domain.channel import OutcomeKind
-from tests.contract.connectors_support import AMOUNT, DAY, Channel
+from tests.contract.connectors_support import AMOUNT, DAY, Channel, sent
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -30,7 +30,7 @@ async def test_an_authorisation_moves_nothing_and_is_told(channel: Channel) -> N
     assert (created.kind, created.amount_minor) == (OutcomeKind.AUTHORIZED, AMOUNT)
     assert (created.currency, created.paid_at) == ("CNY", None)
     assert await channel.connector.charge(channel.reservation("pay_0001")) == created
-    assert await channel.connector.query("pay_0001") == created
+    assert await channel.connector.query(sent("pay_0001")) == created
     assert await channel.connector.balance() == before
     told = await channel.told()
     assert (told.kind, told.out_ref, told.outcome) == ("payment", "pay_0001", created)
@@ -40,7 +40,7 @@ async def test_a_payer_authorises_a_pending_order(channel: Channel) -> None:
     order = channel.order("pay_0001", capture_later=True)
     assert (await channel.connector.charge(order)).kind is OutcomeKind.PENDING
     await channel.pay("pay_0001")
-    assert (await channel.connector.query("pay_0001")).kind is OutcomeKind.AUTHORIZED
+    assert (await channel.connector.query(sent("pay_0001"))).kind is OutcomeKind.AUTHORIZED
 
 
 async def test_a_number_taken_by_a_charge_at_once_is_unknown(channel: Channel) -> None:
@@ -59,10 +59,10 @@ async def test_a_capture_takes_the_money_once_and_is_told(channel: Channel) -> N
     assert taken.paid_at.date() == DAY
     assert taken.fee_minor == (await channel.book("cap_0001"))["fee"]
     assert await channel.connector.capture(order) == taken
-    assert await channel.connector.query_capture("cap_0001") == taken
+    assert await channel.connector.query_capture(sent("cap_0001")) == taken
     told = await channel.told()
     assert (told.kind, told.out_ref, told.outcome) == ("capture", "cap_0001", taken)
-    payment = await channel.connector.query("pay_0001")
+    payment = await channel.connector.query(sent("pay_0001"))
     assert (payment.kind, payment.amount_minor) == (OutcomeKind.SUCCEEDED, AMOUNT)
 
 
@@ -80,10 +80,10 @@ async def test_captures_never_take_more_than_was_reserved(channel: Channel) -> N
 async def test_a_final_capture_ends_the_payment_with_what_was_captured(channel: Channel) -> None:
     await reserve(channel)
     await channel.connector.capture(channel.capture("cap_0001", "pay_0001", 100))
-    still = await channel.connector.query("pay_0001")
+    still = await channel.connector.query(sent("pay_0001"))
     assert (still.kind, still.amount_minor) == (OutcomeKind.AUTHORIZED, AMOUNT)
     await channel.connector.capture(channel.capture("cap_0002", "pay_0001", 200, is_final=True))
-    payment = await channel.connector.query("pay_0001")
+    payment = await channel.connector.query(sent("pay_0001"))
     assert (payment.kind, payment.amount_minor) == (OutcomeKind.SUCCEEDED, 300)
     assert payment.paid_at is not None
 
@@ -98,13 +98,13 @@ async def test_a_capture_number_taken_by_other_terms_is_unknown(channel: Channel
 async def test_captures_of_what_never_was_are_declined_and_not_found(channel: Channel) -> None:
     outcome = await channel.connector.capture(channel.capture("cap_0001", "pay_9999", 100))
     assert (outcome.kind, outcome.code) == (OutcomeKind.DECLINED_HARD, "ORDER_NOT_FOUND")
-    assert (await channel.connector.query_capture("cap_0001")).kind is OutcomeKind.NOT_FOUND
+    assert (await channel.connector.query_capture(sent("cap_0001"))).kind is OutcomeKind.NOT_FOUND
 
 
 async def test_a_close_releases_what_was_reserved(channel: Channel) -> None:
     await reserve(channel)
-    assert (await channel.connector.close("pay_0001")).kind is OutcomeKind.CLOSED
-    assert (await channel.connector.close("pay_0001")).kind is OutcomeKind.CLOSED
+    assert (await channel.connector.close(sent("pay_0001"))).kind is OutcomeKind.CLOSED
+    assert (await channel.connector.close(sent("pay_0001"))).kind is OutcomeKind.CLOSED
     late = await channel.connector.capture(channel.capture("cap_0001", "pay_0001", 100))
     assert (late.kind, late.code) == (OutcomeKind.DECLINED_HARD, "NOT_AUTHORIZED")
 
@@ -113,9 +113,9 @@ async def test_a_close_after_a_capture_says_how_much_was_captured(channel: Chann
     await reserve(channel)
     await channel.connector.capture(channel.capture("cap_0001", "pay_0001", 100))
     for outcome in (
-        await channel.connector.close("pay_0001"),
-        await channel.connector.close("pay_0001"),
-        await channel.connector.query("pay_0001"),
+        await channel.connector.close(sent("pay_0001")),
+        await channel.connector.close(sent("pay_0001")),
+        await channel.connector.query(sent("pay_0001")),
     ):
         assert (outcome.kind, outcome.amount_minor) == (OutcomeKind.SUCCEEDED, 100)
 
@@ -125,7 +125,7 @@ async def test_an_authorisation_that_ran_out_is_closed(channel: Channel) -> None
     await channel.set_clock(AFTER_A_WEEK)
     late = await channel.connector.capture(channel.capture("cap_0001", "pay_0001", 100))
     assert (late.kind, late.code) == (OutcomeKind.DECLINED_HARD, "NOT_AUTHORIZED")
-    found = await channel.connector.query("pay_0001")
+    found = await channel.connector.query(sent("pay_0001"))
     assert (found.kind, found.code) == (OutcomeKind.CLOSED, "AUTH_EXPIRED")
 
 
@@ -146,7 +146,7 @@ async def test_a_capture_hidden_by_a_fault_is_unknown_until_a_query_finds_it(
     await channel.fault(fault, operation="capture")
     order = channel.capture("cap_0001", "pay_0001", 100)
     assert (await channel.connector.capture(order)).kind is OutcomeKind.UNKNOWN
-    found = await channel.connector.query_capture("cap_0001")
+    found = await channel.connector.query_capture(sent("cap_0001"))
     assert (found.kind, found.amount_minor) == (OutcomeKind.SUCCEEDED, 100)
     assert await channel.connector.capture(order) == found
 
@@ -182,9 +182,9 @@ async def test_a_capture_that_was_not_sent_is_unknown_and_never_declined(channel
     codes = []
     for outcome in (
         await guarded.capture(order),
-        await guarded.query_capture("cap_0001"),
+        await guarded.query_capture(sent("cap_0001")),
         await guarded.capture(order),
-        await guarded.query_capture("cap_0001"),
+        await guarded.query_capture(sent("cap_0001")),
     ):
         assert outcome.kind is OutcomeKind.UNKNOWN
         codes.append(outcome.code)
@@ -201,7 +201,7 @@ async def test_captures_share_the_channels_places(
     await reserve(channel)
     outcome = await guarded.capture(channel.capture("cap_0001", "pay_0001", 100))
     assert (outcome.kind, outcome.code) == (OutcomeKind.UNKNOWN, directory.NO_PLACE)
-    assert (await channel.connector.query_capture("cap_0001")).kind is OutcomeKind.NOT_FOUND
+    assert (await channel.connector.query_capture(sent("cap_0001"))).kind is OutcomeKind.NOT_FOUND
 
 
 async def test_a_bill_names_captures_and_not_their_authorisation(channel: Channel) -> None:
@@ -219,10 +219,10 @@ async def test_a_payout_leaves_the_balance_once_and_is_told(channel: Channel) ->
     paid = await channel.connector.payout(payout)
     assert (paid.kind, paid.amount_minor) == (OutcomeKind.SUCCEEDED, 5000)
     assert await channel.connector.payout(payout) == paid
-    assert await channel.connector.query_payout("out_0001") == paid
+    assert await channel.connector.query_payout(sent("out_0001")) == paid
     after = await channel.connector.balance()
     assert before.available_minor - after.available_minor == 5000
-    assert (await channel.connector.query_payout("out_9999")).kind is OutcomeKind.NOT_FOUND
+    assert (await channel.connector.query_payout(sent("out_9999"))).kind is OutcomeKind.NOT_FOUND
     told = await channel.told()
     assert (told.kind, told.out_ref, told.outcome) == ("payout", "out_0001", paid)
 
@@ -233,7 +233,7 @@ async def test_a_payout_that_the_payees_bank_sends_back_is_returned(channel: Cha
     paid = await channel.told()
     await channel.set_clock("2026-11-12T12:00:00+08:00")
     await channel.send_back("out_0001")
-    found = await channel.connector.query_payout("out_0001")
+    found = await channel.connector.query_payout(sent("out_0001"))
     assert (found.kind, found.code) == (OutcomeKind.RETURNED, "ACCOUNT_CLOSED")
     assert (found.amount_minor, found.currency) == (5000, "CNY")
     assert found.paid_at is not None

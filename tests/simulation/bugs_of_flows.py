@@ -13,7 +13,13 @@ from services.gateway.channels.directory import GuardedConnector
 from services.gateway.domain import authorization, payment_flow, payout, saga
 from services.gateway.domain import payment as payments
 from services.gateway.domain import refund as refunds
-from services.gateway.domain.channel import ChargeOrder, Outcome, OutcomeKind, RefundOrder
+from services.gateway.domain.channel import (
+    ChargeOrder,
+    Outcome,
+    OutcomeKind,
+    RefundOrder,
+    SentOrder,
+)
 from services.gateway.domain.payment import Payment, PaymentState, PaymentStep
 from services.gateway.domain.payout import Payout, PayoutStep
 from services.gateway.domain.refund import RefundStep
@@ -179,8 +185,8 @@ def a_charge_that_was_cut_off_is_sent_again_elsewhere(patch: Patch) -> None:
 
 @bug
 def an_open_breaker_answers_queries_with_a_decline(patch: Patch) -> None:
-    async def query(self: GuardedConnector, out_ref: str) -> Outcome:
-        return await self._guard("query", lambda: self._inner.query(out_ref), is_order=True)
+    async def query(self: GuardedConnector, order: SentOrder) -> Outcome:
+        return await self._guard("query", lambda: self._inner.query(order), is_order=True)
 
     patch(GuardedConnector, "query", query)
 

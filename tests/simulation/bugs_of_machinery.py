@@ -14,7 +14,7 @@ from services.clearing.domain import settling
 from services.clearing.domain.model import Batch
 from services.gateway.channels.directory import GuardedConnector
 from services.gateway.domain import forcing
-from services.gateway.domain.channel import Callback
+from services.gateway.domain.channel import Callback, SentOrder
 from services.gateway.domain.forcing import Force
 from services.gateway.usecases.callbacks import Callbacks
 from services.gateway.workers import pushers
@@ -202,9 +202,9 @@ def clearing_moves_its_cursor_without_the_items(patch: Patch) -> None:
 
 @bug
 def a_query_is_taken_for_an_order_by_the_breaker(patch: Patch) -> None:
-    async def query(self: GuardedConnector, out_ref: str) -> Any:
+    async def query(self: GuardedConnector, order: SentOrder) -> Any:
         return await self._guard(
-            "query_payout", lambda: self._inner.query_payout(out_ref), is_order=True
+            "query_payout", lambda: self._inner.query_payout(order), is_order=True
         )
 
     patch(GuardedConnector, "query_payout", query)

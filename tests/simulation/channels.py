@@ -16,6 +16,7 @@ from services.gateway.domain.channel import (
     PayoutOrder,
     RefundOrder,
 )
+from services.gateway.domain.next_action import ShowQr
 from tests.simulation import book
 from tests.simulation.book import Entry, State
 from tests.simulation.chaos import Chaos
@@ -89,8 +90,8 @@ class Channel:
         if order.out_ref in self.book:
             return self._tell(self.book[order.out_ref])
         entry = Entry("capture", order.out_ref, State.PAID, order.amount_minor, order.currency)
-        entry.payment_out_ref, entry.is_final = order.payment_out_ref, order.is_final
-        charge = self.book.get(order.payment_out_ref)
+        entry.payment_out_ref, entry.is_final = order.payment.out_ref, order.is_final
+        charge = self.book.get(order.payment.out_ref)
         if charge is None or not book.can_draw_on(charge, order.amount_minor):
             return self._refuse(entry)
         outcome = self._open(entry, "CAPTURE")
@@ -103,11 +104,9 @@ class Channel:
             return self._tell(self.book[order.out_ref])
         if self._rng.random() < 0.04:
             return Outcome(kind=OutcomeKind.DECLINED_SOFT, code="NOT_FUNDED")
-        entry = Entry(
-            "refund", order.out_ref, State.PAID, order.refund_amount_minor, order.currency
-        )
-        entry.payment_out_ref = order.payment_out_ref
-        charge = self.book.get(order.payment_out_ref)
+        entry = Entry("refund", order.out_ref, State.PAID, order.amount_minor, order.currency)
+        entry.payment_out_ref = order.payment.out_ref
+        charge = self.book.get(order.payment.out_ref)
         if (
             charge is None
             or charge.state not in {State.PAID, State.AUTHORIZED}
@@ -318,7 +317,7 @@ class Channel:
             paid_at=book.instant(at_s) if is_moved else None,
             amount_minor=entry.moved_minor if is_moved else None,
             currency=entry.currency if is_moved else "",
-            qr_content=entry.qr_content,
+            next_action=ShowQr(content=entry.qr_content) if entry.qr_content else None,
         )
 
     def _note(self, entry: Entry) -> None:

@@ -234,6 +234,7 @@ class Clients:
             payee_name=self._wallets.payee_name,
             payee_bank_code="102100099996",
             description="",
+            method="BANK_TRANSFER",
             routing="",
         )
 

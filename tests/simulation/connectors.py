@@ -22,6 +22,7 @@ from services.gateway.domain.channel import (
     OutcomeKind,
     PayoutOrder,
     RefundOrder,
+    SentOrder,
 )
 from services.gateway.domain.errors import ChannelNotFound
 from services.gateway.domain.merchant import ChannelAccount
@@ -50,29 +51,29 @@ class SimulatedConnector:
             "charge", lambda: self._channel.charge(order), OutcomeKind.DECLINED_SOFT
         )
 
-    async def query(self, out_ref: str) -> Outcome:
-        return await self._ask("query", lambda: self._channel.query(out_ref))
+    async def query(self, order: SentOrder) -> Outcome:
+        return await self._ask("query", lambda: self._channel.query(order.out_ref))
 
-    async def close(self, out_ref: str) -> Outcome:
-        return await self._ask("close", lambda: self._channel.close(out_ref))
+    async def close(self, order: SentOrder) -> Outcome:
+        return await self._ask("close", lambda: self._channel.close(order.out_ref))
 
     async def capture(self, order: CaptureOrder) -> Outcome:
         return await self._ask("capture", lambda: self._channel.capture(order))
 
-    async def query_capture(self, out_ref: str) -> Outcome:
-        return await self._ask("query", lambda: self._channel.query(out_ref))
+    async def query_capture(self, order: SentOrder) -> Outcome:
+        return await self._ask("query", lambda: self._channel.query(order.out_ref))
 
     async def refund(self, order: RefundOrder) -> Outcome:
         return await self._ask("refund", lambda: self._channel.refund(order))
 
-    async def query_refund(self, out_ref: str) -> Outcome:
-        return await self._ask("query", lambda: self._channel.query(out_ref))
+    async def query_refund(self, order: SentOrder) -> Outcome:
+        return await self._ask("query", lambda: self._channel.query(order.out_ref))
 
     async def payout(self, order: PayoutOrder) -> Outcome:
         return await self._ask("payout", lambda: self._channel.payout(order))
 
-    async def query_payout(self, out_ref: str) -> Outcome:
-        return await self._ask("query", lambda: self._channel.query(out_ref))
+    async def query_payout(self, order: SentOrder) -> Outcome:
+        return await self._ask("query", lambda: self._channel.query(order.out_ref))
 
     def parse_callback(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Callback:
         if body not in self._channel.callbacks:

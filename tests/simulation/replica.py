@@ -215,13 +215,13 @@ class Replica(Process):
             flow(
                 "capture",
                 follow_up.decide,
-                CapturePerformer(channels, NOTIFY_URL),
+                CapturePerformer(channels, store.payments, NOTIFY_URL),
                 messages.encode_capture_events,
             ),
             flow(
                 "refund",
                 follow_up.decide,
-                RefundPerformer(channels, NOTIFY_URL),
+                RefundPerformer(channels, store.payments, NOTIFY_URL),
                 messages.encode_refund_events,
             ),
             flow(

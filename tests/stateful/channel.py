@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.gateway.domain.channel import Outcome, OutcomeKind
+from services.gateway.domain.next_action import ShowQr
 from services.gateway.domain.saga import Attempt, Command
 
-QR = "qr"
+QR = ShowQr(content="qr")
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Channel:
             kind=kind,
             amount_minor=moved_minor if kind is OutcomeKind.SUCCEEDED else None,
             currency="CNY" if kind is OutcomeKind.SUCCEEDED else "",
-            qr_content=QR if kind is OutcomeKind.PENDING else "",
+            next_action=QR if kind is OutcomeKind.PENDING else None,
         )
 
     def close(self, out_ref: str) -> None:

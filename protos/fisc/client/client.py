@@ -33,8 +33,12 @@ PAYMENT_ENDED: Final = frozenset(
 Amount: TypeAlias = money_pb2.Money | tuple[str, int]
 """A Money message, or (ISO 4217 code, amount in minor units): ("CNY", 1999) is 19.99 yuan."""
 MethodName: TypeAlias = Literal[
-    "WECHAT_QR", "ALIPAY_QR", "UNIONPAY_QR", "CARD", "ONLINE_BANKING", "BANK_TRANSFER"
-]
+    "WECHAT_QR", "WECHAT_JSAPI", "WECHAT_H5", "WECHAT_APP", "WECHAT_CODE",
+    "ALIPAY_QR", "ALIPAY_JSAPI", "ALIPAY_PAGE", "ALIPAY_WAP", "ALIPAY_APP", "ALIPAY_CODE",
+    "UNIONPAY_QR", "UNIONPAY_APP", "UNIONPAY_CODE", "ONLINE_BANKING", "ONLINE_BANKING_BUSINESS",
+    "CARD", "BALANCE", "BANK_TRANSFER", "WECHAT_WALLET", "ALIPAY_WALLET",
+]  # fmt: skip
+PayoutMethodName: TypeAlias = Literal["BANK_TRANSFER", "WECHAT_WALLET", "ALIPAY_WALLET"]
 RoutingName: TypeAlias = Literal["CHEAPEST", "MOST_SUCCESSFUL", "FASTEST", "BALANCED"]
 PaymentStateName: TypeAlias = Literal[
     "PROCESSING",
@@ -108,6 +112,11 @@ class FiscClient:
         description: str = "",
         customer_id: str = "",
         payer_token: str = "",
+        auth_code: str = "",
+        wallet_user_id: str = "",
+        bank_code: str = "",
+        account_id: str = "",
+        return_url: str = "",
         ip: str = "",
         country: str = "",
         device_id: str = "",
@@ -121,7 +130,8 @@ class FiscClient:
 
         Returns it as it stands: ended, or PENDING with a `next_action` for the payer, or still
         PROCESSING when the channel takes longer than the deadline. `payer_token` is a token, never
-        a card number. `expires_in_s` 0 gives the payer 15 minutes.
+        a card number. `expires_in_s` 0 gives the payer 15 minutes. What a method needs (`auth_code` of the
+        payer's wallet, their `wallet_user_id`, a `return_url` …) the contract says of each.
         """
         request = payment_pb2.CreatePaymentRequest(
             request_id=request_id or new_request_id(),
@@ -132,6 +142,7 @@ class FiscClient:
             routing=_routing(routing),
             channel_ids=channel_ids,
             expires_in_s=expires_in_s,
+            return_url=return_url,
             capture_method=(
                 payment_pb2.CAPTURE_METHOD_MANUAL
                 if capture_later
@@ -141,6 +152,10 @@ class FiscClient:
         payer = payment_pb2.Payer(
             customer_id=customer_id,
             payer_token=payer_token,
+            auth_code=auth_code,
+            wallet_user_id=wallet_user_id,
+            bank_code=bank_code,
+            account_id=account_id,
             ip=ip,
             country=country,
             device_id=device_id,
@@ -341,10 +356,11 @@ class FiscClient:
         payee_bank_code: str = "",
         request_id: str | None = None,
         description: str = "",
+        method: PayoutMethodName = "BANK_TRANSFER",
         routing: RoutingName = "BALANCED",
         timeout_s: float | None = None,
     ) -> payment_pb2.Payout:
-        """Send money from the available balance to a bank account; idempotent by request_id.
+        """Send money from the available balance to a bank account or wallet; idempotent by request_id.
 
         A balance that does not suffice is a result: FAILED with reason INSUFFICIENT_FUNDS.
         """
@@ -355,6 +371,7 @@ class FiscClient:
                 account=payee_account, name=payee_name, bank_code=payee_bank_code
             ),
             description=description,
+            method=_method(method),
             routing=_routing(routing),
         )
         return (await self._call(self._stub.CreatePayout, request, timeout_s)).payout

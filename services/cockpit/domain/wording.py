@@ -55,11 +55,26 @@ STATES: Final[Mapping[str, tuple[str, str]]] = {
 }
 METHODS: Final[Mapping[str, tuple[str, str]]] = {
     "WECHAT_QR": ("WeChat QR", "微信扫码"),
+    "WECHAT_JSAPI": ("WeChat page", "微信公众号/小程序"),
+    "WECHAT_H5": ("WeChat H5", "微信H5"),
+    "WECHAT_APP": ("WeChat app", "微信APP"),
+    "WECHAT_CODE": ("WeChat code", "微信付款码"),
     "ALIPAY_QR": ("Alipay QR", "支付宝扫码"),
+    "ALIPAY_JSAPI": ("Alipay page", "支付宝小程序"),
+    "ALIPAY_PAGE": ("Alipay web", "支付宝电脑网站"),
+    "ALIPAY_WAP": ("Alipay mobile web", "支付宝手机网站"),
+    "ALIPAY_APP": ("Alipay app", "支付宝APP"),
+    "ALIPAY_CODE": ("Alipay code", "支付宝付款码"),
     "UNIONPAY_QR": ("UnionPay QR", "云闪付扫码"),
+    "UNIONPAY_APP": ("UnionPay app", "云闪付APP"),
+    "UNIONPAY_CODE": ("UnionPay code", "云闪付付款码"),
     "CARD": ("Card", "银行卡"),
     "ONLINE_BANKING": ("Online banking", "网银"),
+    "ONLINE_BANKING_BUSINESS": ("Business online banking", "企业网银"),
+    "BALANCE": ("Balance", "余额"),
     "BANK_TRANSFER": ("Bank transfer", "银行转账"),
+    "WECHAT_WALLET": ("WeChat wallet", "微信零钱"),
+    "ALIPAY_WALLET": ("Alipay wallet", "支付宝余额"),
 }
 GOOD_STATES: Final = frozenset({"SUCCEEDED", "SETTLED", "ENABLED", "FETCHED"})
 # A declined payment is everyday life and has no colour; money nobody can place has.

@@ -31,6 +31,7 @@ from services.gateway.domain.channel import (
     OutcomeKind,
     PayoutOrder,
     RefundOrder,
+    SentOrder,
 )
 from services.gateway.domain.errors import ChannelNotFound
 from services.gateway.domain.merchant import ChannelAccount, StoredChannel
@@ -105,31 +106,31 @@ class GuardedConnector:
     async def charge(self, order: ChargeOrder) -> Outcome:
         return await self._guard("charge", lambda: self._inner.charge(order), is_order=True)
 
-    async def query(self, out_ref: str) -> Outcome:
-        return await self._guard("query", lambda: self._inner.query(out_ref))
+    async def query(self, order: SentOrder) -> Outcome:
+        return await self._guard("query", lambda: self._inner.query(order))
 
-    async def close(self, out_ref: str) -> Outcome:
-        return await self._guard("close", lambda: self._inner.close(out_ref))
+    async def close(self, order: SentOrder) -> Outcome:
+        return await self._guard("close", lambda: self._inner.close(order))
 
     async def capture(self, order: CaptureOrder) -> Outcome:
         # As for a refund: the same number may have been sent before.
         return await self._guard("capture", lambda: self._inner.capture(order))
 
-    async def query_capture(self, out_ref: str) -> Outcome:
-        return await self._guard("query_capture", lambda: self._inner.query_capture(out_ref))
+    async def query_capture(self, order: SentOrder) -> Outcome:
+        return await self._guard("query_capture", lambda: self._inner.query_capture(order))
 
     async def refund(self, order: RefundOrder) -> Outcome:
         # The same refund number may have been sent before the breaker opened: not sent now is no refusal.
         return await self._guard("refund", lambda: self._inner.refund(order))
 
-    async def query_refund(self, out_ref: str) -> Outcome:
-        return await self._guard("query_refund", lambda: self._inner.query_refund(out_ref))
+    async def query_refund(self, order: SentOrder) -> Outcome:
+        return await self._guard("query_refund", lambda: self._inner.query_refund(order))
 
     async def payout(self, order: PayoutOrder) -> Outcome:
         return await self._guard("payout", lambda: self._inner.payout(order))
 
-    async def query_payout(self, out_ref: str) -> Outcome:
-        return await self._guard("query_payout", lambda: self._inner.query_payout(out_ref))
+    async def query_payout(self, order: SentOrder) -> Outcome:
+        return await self._guard("query_payout", lambda: self._inner.query_payout(order))
 
     def parse_callback(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Callback:
         return self._inner.parse_callback(headers, body, now)

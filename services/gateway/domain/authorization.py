@@ -33,7 +33,7 @@ def authorized(payment: Payment, attempt: Attempt, now: datetime) -> PaymentStep
         now,
         state=PaymentState.AUTHORIZED,
         reason="",
-        qr_content="",
+        next_action=None,
         query_count=0,
         authorized_until=now + timedelta(seconds=AUTHORIZATION_S),
         hard_deadline_at=payments.hard_deadline(now + timedelta(seconds=AUTHORIZATION_S)),

@@ -6,11 +6,12 @@ an `Outcome`, never an exception: a lost answer is an answer too, namely UNKNOWN
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import ClassVar, Literal, Protocol
 
 from libs.errors import ErrorKind, FiscError
+from services.gateway.domain.next_action import NextAction
 
 
 class OutcomeKind(enum.Enum):
@@ -45,7 +46,8 @@ class Outcome:
 
     `amount_minor` and `currency` are what the channel says it moved (None, "" where it did not
     say): the caller compares them with its own row before it believes a success.
-    `code` and `message` are the channel's own, for people and for statistics.
+    `code` and `message` are the channel's own, for people and for statistics. `next_action` is what the
+    payer (or payee) has to do while it is PENDING; None where this answer does not say.
     """
 
     kind: OutcomeKind
@@ -55,13 +57,33 @@ class Outcome:
     paid_at: datetime | None = None
     amount_minor: int | None = None
     currency: str = ""
-    qr_content: str = ""
+    next_action: NextAction | None = None
     fee_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SentOrder:
+    """An order that was sent before, by all that a channel may want to know it by again.
+
+    `sent_at` is the same whenever it is sent or asked for. `provider_ref` is "" while the channel has not
+    told it. `payment` is what a capture or refund is of.
+    """
+
+    out_ref: str
+    method: str
+    amount_minor: int
+    currency: str
+    sent_at: datetime
+    provider_ref: str = ""
+    payment: "SentOrder | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChargeOrder:
-    """Ask a channel for money. `out_ref` is our number and makes the call idempotent."""
+    """Ask a channel for money. `out_ref` is our number and makes the call idempotent.
+
+    What the method does not need (`services.gateway.domain.method`) may be empty.
+    """
 
     out_ref: str
     amount_minor: int
@@ -70,57 +92,71 @@ class ChargeOrder:
     description: str
     notify_url: str
     expires_at: datetime
+    sent_at: datetime
+    return_url: str = ""
     payer_token: str = ""
+    auth_code: str = field(default="", repr=False)
+    """What the payer's wallet shows: as good as money while it lasts."""
+    wallet_user_id: str = ""
+    payer_ip: str = ""
+    bank_code: str = ""
+    payer_account_id: str = ""
     capture_later: bool = False
     """Only reserve the money (预授权); it is taken by captures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureOrder:
-    """Take all or part of what a charge has reserved. `out_ref` is the capture's own number."""
+    """Take all or part of what `payment` has reserved. `out_ref` is the capture's own number."""
 
     out_ref: str
-    payment_out_ref: str
+    payment: SentOrder
     amount_minor: int
-    authorized_minor: int
     currency: str
     is_final: bool
     """True releases what this and earlier captures leave."""
     notify_url: str
+    sent_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundOrder:
-    """Give back all or part of a paid charge. `out_ref` is the refund's own number."""
+    """Give back all or part of `payment`, which was paid. `out_ref` is the refund's own number."""
 
     out_ref: str
-    payment_out_ref: str
-    refund_amount_minor: int
-    payment_amount_minor: int
+    payment: SentOrder
+    amount_minor: int
     currency: str
     reason: str
     notify_url: str
+    sent_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutOrder:
-    """Send money from our balance at the channel to a payee."""
+    """Send money from our balance at the channel to a payee: to a bank account, or as `method` says to a wallet."""
 
     out_ref: str
+    method: str
     amount_minor: int
     currency: str
     payee_account: str
     payee_name: str
+    payee_bank_code: str
     description: str
     notify_url: str
+    sent_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
-    """A verified and decoded notification. `event_id` is the channel's; repeats carry the same."""
+    """A verified and decoded notification. `event_id` is the channel's; repeats carry the same.
+
+    A "notice" is genuine and about none of our orders' ends, such as a dispute: it is kept and acknowledged, no more.
+    """
 
     event_id: str
-    kind: Literal["payment", "capture", "refund", "payout"]
+    kind: Literal["payment", "capture", "refund", "payout", "notice"]
     out_ref: str
     outcome: Outcome
 
@@ -222,11 +258,11 @@ class Connector(Protocol):
         """
         ...
 
-    async def query(self, out_ref: str) -> Outcome:
+    async def query(self, order: SentOrder) -> Outcome:
         """Ask for the charge's state. Changes nothing."""
         ...
 
-    async def close(self, out_ref: str) -> Outcome:
+    async def close(self, order: SentOrder) -> Outcome:
         """Make sure that nothing (more) can be taken: CLOSED, or SUCCEEDED if it was paid or captured before.
 
         What an authorised charge has left uncaptured is released.
@@ -237,7 +273,7 @@ class Connector(Protocol):
         """Take reserved money. Idempotent by `out_ref`: after UNKNOWN send the same number. Raises ChannelUnsupported."""
         ...
 
-    async def query_capture(self, out_ref: str) -> Outcome:
+    async def query_capture(self, order: SentOrder) -> Outcome:
         """Ask for the capture's state. Changes nothing. Raises ChannelUnsupported."""
         ...
 
@@ -245,7 +281,7 @@ class Connector(Protocol):
         """Create the refund. Idempotent by `out_ref`: after UNKNOWN send the same number."""
         ...
 
-    async def query_refund(self, out_ref: str) -> Outcome:
+    async def query_refund(self, order: SentOrder) -> Outcome:
         """Ask for the refund's state. Changes nothing."""
         ...
 
@@ -253,7 +289,7 @@ class Connector(Protocol):
         """Create the payout. Idempotent by `out_ref`. Raises ChannelUnsupported."""
         ...
 
-    async def query_payout(self, out_ref: str) -> Outcome:
+    async def query_payout(self, order: SentOrder) -> Outcome:
         """Ask for the payout's state. Raises ChannelUnsupported."""
         ...
 

@@ -66,6 +66,34 @@ class CurrencyNotEnabled(FiscError):
     reason = "CURRENCY_NOT_ENABLED"
 
 
+class MethodNotForPayments(FiscError):
+    """This payment method is for payouts only."""
+
+    kind = ErrorKind.INVALID
+    reason = "METHOD_NOT_FOR_PAYMENTS"
+
+
+class MethodNotForPayouts(FiscError):
+    """No payee is paid by this payment method."""
+
+    kind = ErrorKind.INVALID
+    reason = "METHOD_NOT_FOR_PAYOUTS"
+
+
+class PaymentInputMissing(FiscError):
+    """The payment method needs this field."""
+
+    kind = ErrorKind.INVALID
+    reason = "PAYMENT_INPUT_MISSING"
+
+
+class PaymentInputUnexpected(FiscError):
+    """The payment method has no use for this field, and it is too delicate to be sent for nothing."""
+
+    kind = ErrorKind.INVALID
+    reason = "PAYMENT_INPUT_UNEXPECTED"
+
+
 class PaymentNotFound(FiscError):
     """The merchant has no such payment."""
 

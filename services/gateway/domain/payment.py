@@ -1,11 +1,12 @@
 """A payment (支付), and the steps that its flow is made of; `payment_flow` decides which one is next."""
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from services.gateway.domain import saga
+from services.gateway.domain.next_action import NextAction
 from services.gateway.domain.saga import (
     Attempt,
     CloseCase,
@@ -59,6 +60,13 @@ class Payment:
     currency: str
     method: str
     payer_token: str
+    auth_code: str = field(default="", repr=False)
+    """Forgotten as soon as the payment has ended."""
+    wallet_user_id: str = ""
+    payer_ip: str = ""
+    bank_code: str = ""
+    payer_account_id: str = ""
+    return_url: str = ""
     state: PaymentState
     reason: str = ""
     evaluation_id: str
@@ -67,7 +75,8 @@ class Payment:
     channel_id: str = ""
     attempts_count: int = 0
     query_count: int = 0
-    qr_content: str = ""
+    next_action: NextAction | None = None
+    """Of the current attempt."""
     cancel_requested: bool = False
     capture_later: bool = False
     capturing_minor: int = 0
@@ -124,6 +133,7 @@ def send_next(
         channel_id=channel_id,
         attempts_count=number,
         query_count=0,
+        next_action=None,
         next_run_at=saga.leased_until(now),
     )
     events = ("payment.created",) if number == 1 else ("payment.rerouted",)
@@ -172,6 +182,8 @@ def ended(
         now,
         state=state,
         reason=reason,
+        auth_code="",
+        next_action=None,
         next_run_at=saga.next_rare_query_at(now) if asked_on else None,
     )
     beside: tuple[object, ...] = ()

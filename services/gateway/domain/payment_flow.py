@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from services.gateway.domain import authorization, saga
+from services.gateway.domain import method as methods
 from services.gateway.domain import payment as payments
 from services.gateway.domain import refund as refunds
 from services.gateway.domain.channel import Outcome, OutcomeKind
@@ -203,8 +204,9 @@ def _pending(payment: Payment, attempt: Attempt, outcome: Outcome, now: datetime
         return payments.ask_later(payment, attempt, now)
     if payment.cancel_requested:
         return payments.close(payment, attempt, payment.reason or payments.CLOSE_CANCELED, now)
-    qr_content = outcome.qr_content or payment.qr_content
-    if payment.state is PaymentState.UNKNOWN and not qr_content:
+    next_action = outcome.next_action or payment.next_action
+    is_lost = next_action is None and methods.is_lost_without_answer(payment.method)
+    if payment.state is PaymentState.UNKNOWN and is_lost:
         # The order stands but its answer was lost: nobody can show this payer what to scan.
         return payments.close(payment, attempt, payments.CLOSE_UNKNOWN, now)
     if now >= payment.expires_at:
@@ -214,7 +216,7 @@ def _pending(payment: Payment, attempt: Attempt, outcome: Outcome, now: datetime
         payment,
         now,
         state=PaymentState.PENDING,
-        qr_content=qr_content,
+        next_action=next_action,
         query_count=0 if is_news else payment.query_count + 1,
     )
     due_at = min(

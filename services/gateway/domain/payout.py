@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
+from services.gateway.domain import method as methods
 from services.gateway.domain import saga
 from services.gateway.domain.channel import OutcomeKind
 from services.gateway.domain.errors import ForceRefused
+from services.gateway.domain.next_action import NextAction
 from services.gateway.domain.saga import (
     Answered,
     Attempt,
@@ -65,6 +67,7 @@ class Payout:
     payee_name: str
     payee_bank_code: str
     description: str
+    method: str = methods.PAYOUT_DEFAULT
     state: PayoutState
     reason: str = ""
     evaluation_id: str
@@ -73,6 +76,7 @@ class Payout:
     channel_id: str = ""
     attempts_count: int = 0
     query_count: int = 0
+    next_action: NextAction | None = None
     created_at: datetime
     updated_at: datetime
     succeeded_at: datetime | None = None
@@ -271,7 +275,8 @@ def _answered_in_time(
             # What the channel is at work on stays so when a question is not answered.
             is_at_work = told.state is AttemptState.PENDING
             state = PayoutState.PENDING if is_at_work else PayoutState.UNKNOWN
-            return _waiting(payout, told, state, now)
+            shown = replace(payout, next_action=outcome.next_action or payout.next_action)
+            return _waiting(shown, told, state, now)
 
 
 def _still_in_review(payout: Payout, now: datetime) -> PayoutStep:
@@ -313,6 +318,7 @@ def _send_next(
         channel_id=channel_id,
         attempts_count=number,
         query_count=0,
+        next_action=None,
         next_run_at=saga.leased_until(now),
     )
     events = ("payout.rerouted",) if told else ()
@@ -348,7 +354,9 @@ def _ended(
     payout: Payout, attempt: Attempt | None, state: PayoutState, reason: str, now: datetime
 ) -> PayoutStep:
     watched_until = _watched_until(payout, now) if state is PayoutState.SUCCEEDED else None
-    ended = _moved(payout, now, state=state, reason=reason, next_run_at=watched_until)
+    ended = _moved(
+        payout, now, state=state, reason=reason, next_action=None, next_run_at=watched_until
+    )
     beside: tuple[object, ...] = ()
     if state is PayoutState.MANUAL:
         beside = (

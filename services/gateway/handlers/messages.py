@@ -11,13 +11,21 @@ from libs.rpc.convert import to_timestamp
 from services.gateway.clients.wire import METHODS
 from services.gateway.domain.capture import Capture
 from services.gateway.domain.follow_up import FollowUpState
+from services.gateway.domain.next_action import (
+    CallSdk,
+    NextAction,
+    Redirect,
+    ShowQr,
+    SubmitForm,
+    Wait,
+)
 from services.gateway.domain.payment import Payment, PaymentState
 from services.gateway.domain.payout import Payout, PayoutState
 from services.gateway.domain.refund import Refund, RefundOrigin
 from services.gateway.domain.saga import Attempt, Step
 
 _P, _R, _O = payment_pb2.Payment, payment_pb2.Refund, payment_pb2.Payout
-_C = payment_pb2.Capture
+_C, _N = payment_pb2.Capture, payment_pb2.NextAction
 PAYMENT_STATES = {
     PaymentState.REVIEW: _P.STATE_REQUIRES_REVIEW,
     PaymentState.SENT: _P.STATE_PROCESSING,
@@ -105,8 +113,8 @@ def payment(subject: Payment) -> payment_pb2.Payment:
     )
     if subject.authorized_until is not None:
         message.authorized_until.CopyFrom(to_timestamp(subject.authorized_until))
-    if subject.state is PaymentState.PENDING and subject.qr_content:
-        message.next_action.qr_content = subject.qr_content
+    if subject.state is PaymentState.PENDING and subject.next_action is not None:
+        message.next_action.CopyFrom(next_action(subject.next_action))
     if subject.succeeded_at is not None:
         message.succeeded_at.CopyFrom(to_timestamp(subject.succeeded_at))
     return message
@@ -170,6 +178,7 @@ def payout(subject: Payout) -> payment_pb2.Payout:
         state=PAYOUT_STATES[subject.state],
         reason=subject.reason,
         description=subject.description,
+        method=METHODS[subject.method],
         channel_id=subject.channel_id,
         created_at=to_timestamp(subject.created_at),
         updated_at=to_timestamp(subject.updated_at),
@@ -179,7 +188,25 @@ def payout(subject: Payout) -> payment_pb2.Payout:
         message.succeeded_at.CopyFrom(to_timestamp(subject.succeeded_at))
     if subject.returned_at is not None:
         message.returned_at.CopyFrom(to_timestamp(subject.returned_at))
+    if subject.state is PayoutState.PENDING and subject.next_action is not None:
+        message.next_action.CopyFrom(next_action(subject.next_action))
     return message
+
+
+def next_action(action: NextAction) -> payment_pb2.NextAction:
+    """As a merchant sees it."""
+    match action:
+        case ShowQr():
+            return _N(qr_content=action.content)
+        case Redirect():
+            return _N(redirect=_N.Redirect(url=action.url))
+        case SubmitForm():
+            fields = [_N.Form.Field(name=name, value=value) for name, value in action.fields]
+            return _N(form=_N.Form(url=action.url, fields=fields, charset=action.charset))
+        case CallSdk():
+            return _N(sdk_call=_N.SdkCall(parameters=action.parameters))
+        case Wait():
+            return _N(wait=_N.Wait(poll_after_s=action.poll_after_s))
 
 
 def attempt(subject: Attempt) -> events_pb2.AttemptRecord:

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from fisc.gateway.v1 import payment_pb2, payment_pb2_grpc
 from libs.paging import PageRequest
 from services.gateway.clients.wire import METHOD_NAMES, ROUTINGS
+from services.gateway.domain import method as methods
 from services.gateway.handlers import admission, auth, messages
 from services.gateway.usecases.captures import Captures
 from services.gateway.usecases.follow_ups import FollowUpOrder
@@ -209,6 +210,11 @@ def _payment_order(request: payment_pb2.CreatePaymentRequest) -> PaymentOrder:
         description=request.description,
         customer_id=request.payer.customer_id,
         payer_token=request.payer.payer_token,
+        auth_code=request.payer.auth_code,
+        wallet_user_id=request.payer.wallet_user_id,
+        bank_code=request.payer.bank_code,
+        payer_account_id=request.payer.account_id,
+        return_url=request.return_url,
         ip=request.payer.ip,
         country=request.payer.country,
         device_id=request.payer.device_id,
@@ -229,6 +235,7 @@ def _payout_request(request: payment_pb2.CreatePayoutRequest) -> PayoutRequest:
         payee_name=request.payee.name,
         payee_bank_code=request.payee.bank_code,
         description=request.description,
+        method=METHOD_NAMES[request.method] if request.method else methods.PAYOUT_DEFAULT,
         routing=ROUTINGS[request.routing],
     )
 

@@ -15,6 +15,7 @@ from libs.saga import table
 from libs.saga.flow import StaleWrite, Step
 from libs.saga.table import BacklogLine, Saved, TableSpec, rows
 from services.gateway.domain import follow_up, payment, payout
+from services.gateway.domain import next_action as next_actions
 from services.gateway.domain.capture import Capture
 from services.gateway.domain.follow_up import FollowUpState
 from services.gateway.domain.payment import Payment, PaymentState
@@ -29,7 +30,8 @@ _PAYMENT_CHANGING = (
     "channel_id",
     "attempts_count",
     "query_count",
-    "qr_content",
+    "next_action",
+    "auth_code",
     "cancel_requested",
     "captured_minor",
     "is_captured",
@@ -44,6 +46,7 @@ _PAYOUT_CHANGING = (
     "channel_id",
     "attempts_count",
     "query_count",
+    "next_action",
     "succeeded_at",
     "returned_at",
     "hard_deadline_at",
@@ -249,7 +252,14 @@ def _values(states: Any) -> Collection[str]:
 
 
 def _payment(row: asyncpg.Record) -> Payment:
-    return Payment(**{**dict(row), "state": PaymentState(row["state"]), "plan": tuple(row["plan"])})
+    return Payment(
+        **{
+            **dict(row),
+            "state": PaymentState(row["state"]),
+            "plan": tuple(row["plan"]),
+            "next_action": next_actions.restore(row["next_action"]),
+        }
+    )
 
 
 def _capture(row: asyncpg.Record) -> Capture:
@@ -267,7 +277,14 @@ def _refund(row: asyncpg.Record) -> Refund:
 
 
 def _payout(row: asyncpg.Record) -> Payout:
-    return Payout(**{**dict(row), "state": PayoutState(row["state"]), "plan": tuple(row["plan"])})
+    return Payout(
+        **{
+            **dict(row),
+            "state": PayoutState(row["state"]),
+            "plan": tuple(row["plan"]),
+            "next_action": next_actions.restore(row["next_action"]),
+        }
+    )
 
 
 def _attempt(row: asyncpg.Record) -> Attempt:

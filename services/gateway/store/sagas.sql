@@ -98,7 +98,7 @@ WHERE manual_case.subject_id = closed.subject_id AND manual_case.closed_at IS NU
 
 -- name: callback_backlog
 SELECT result AS state, count(*) AS count, min(received_at) AS oldest_at FROM callback_inbox
-WHERE result NOT IN ('APPLIED', 'DUPLICATE') GROUP BY result
+WHERE result NOT IN ('APPLIED', 'DUPLICATE', 'NOTICED') GROUP BY result
 
 -- name: unknown_by_channel
 SELECT channel_id, count(*) AS count FROM attempt WHERE state = 'UNKNOWN' GROUP BY channel_id

@@ -62,6 +62,8 @@ class Callbacks:
     async def _apply(self, channel_id: str, callback: Callback) -> str:
         if await self._registry.is_callback_applied(channel_id, callback.event_id):
             return "DUPLICATE"
+        if callback.kind == "notice":
+            return "NOTICED"
         attempt = await self._store.find_attempt(channel_id, callback.out_ref)
         if attempt is None:
             return "UNKNOWN_ORDER"

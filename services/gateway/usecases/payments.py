@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from libs.clock import Clock
@@ -11,10 +11,12 @@ from libs.ids import IdSource
 from libs.paging import Page, PageRequest
 from libs.saga.driver import Driver
 from libs.saga.drives import Drives
+from services.gateway.domain import method as methods
 from services.gateway.domain import payment as payments
 from services.gateway.domain import payment_flow, saga
 from services.gateway.domain.errors import PaymentNotAuthorized, PaymentNotFound, RequestIdReused
 from services.gateway.domain.merchant import Merchant
+from services.gateway.domain.method import Input
 from services.gateway.domain.neighbours import RiskQuery, RiskVerdict, RouteQuery
 from services.gateway.domain.payment import Payment, PaymentState, PaymentStep, Verdicts
 from services.gateway.domain.saga import Attempt, Plan
@@ -45,6 +47,11 @@ class PaymentOrder:
     channel_ids: tuple[str, ...]
     expires_in_s: int
     capture_later: bool
+    auth_code: str = field(default="", repr=False)
+    wallet_user_id: str = ""
+    bank_code: str = ""
+    payer_account_id: str = ""
+    return_url: str = ""
 
 
 class Payments:
@@ -71,9 +78,10 @@ class Payments:
         """Takes a payment; idempotent by (merchant, request_id).
 
         Answers with the outcome if it comes in the caller's time, else with the payment as it stands. Raises UnknownCurrency,
-        CurrencyNotEnabled, RequestIdReused, and Overloaded before anything is written.
+        CurrencyNotEnabled, RequestIdReused, what `check_payment` says of its method, and Overloaded before anything is written.
         """
         check_currency(merchant, order.currency)
+        methods.check_payment(order.method, _given(order))
         evaluation_id = f"{merchant.merchant_id}:{order.request_id}"
 
         def open_payment(risk: RiskVerdict, plan: Plan) -> PaymentStep:
@@ -156,6 +164,12 @@ class Payments:
             currency=order.currency,
             method=order.method,
             payer_token=order.payer_token,
+            auth_code=order.auth_code,
+            wallet_user_id=order.wallet_user_id,
+            payer_ip=order.ip,
+            bank_code=order.bank_code,
+            payer_account_id=order.payer_account_id,
+            return_url=order.return_url,
             capture_later=order.capture_later,
             state=PaymentState.SENT,
             evaluation_id=evaluation_id,
@@ -166,6 +180,16 @@ class Payments:
             hard_deadline_at=payments.hard_deadline(now + lifetime),
             next_run_at=None,
         )
+
+
+def _given(order: PaymentOrder) -> dict[Input, str]:
+    return {
+        Input.AUTH_CODE: order.auth_code,
+        Input.WALLET_USER_ID: order.wallet_user_id,
+        Input.PAYER_IP: order.ip,
+        Input.ACCOUNT_ID: order.payer_account_id,
+        Input.RETURN_URL: order.return_url,
+    }
 
 
 def _risk_query(merchant: Merchant, order: PaymentOrder, evaluation_id: str) -> RiskQuery:

@@ -7,6 +7,7 @@ from libs.clock import Clock
 from libs.ids import IdSource
 from libs.paging import Page, PageRequest
 from libs.saga.drives import Drives
+from services.gateway.domain import method as methods
 from services.gateway.domain import payout as payouts
 from services.gateway.domain import saga
 from services.gateway.domain.errors import PayoutNotFound, RequestIdReused
@@ -17,8 +18,6 @@ from services.gateway.domain.saga import Plan
 from services.gateway.store.sagas import SagaTable
 from services.gateway.usecases.intake import Ask, Intake
 from services.gateway.usecases.screening import check_currency
-
-METHOD = "BANK_TRANSFER"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +32,7 @@ class PayoutRequest:
     payee_name: str
     payee_bank_code: str
     description: str
+    method: str
     routing: str
 
 
@@ -57,9 +57,10 @@ class Payouts:
     async def create(self, merchant: Merchant, request: PayoutRequest) -> Payout:
         """Holds the money and sends it; idempotent by (merchant, request_id).
 
-        Raises UnknownCurrency, CurrencyNotEnabled, RequestIdReused.
+        Raises UnknownCurrency, CurrencyNotEnabled, RequestIdReused, MethodNotForPayouts.
         """
         check_currency(merchant, request.currency)
+        methods.check_payout(request.method)
         evaluation_id = f"{merchant.merchant_id}:payout:{request.request_id}"
         risk_query = RiskQuery(
             evaluation_id=evaluation_id,
@@ -67,7 +68,7 @@ class Payouts:
             operation="PAYOUT",
             amount_minor=request.amount_minor,
             currency=request.currency,
-            method=METHOD,
+            method=request.method,
             payee_account=request.payee_account,
         )
         route_query = RouteQuery(
@@ -76,7 +77,7 @@ class Payouts:
             operation="PAYOUT",
             amount_minor=request.amount_minor,
             currency=request.currency,
-            method=METHOD,
+            method=request.method,
             routing=request.routing,
         )
 
@@ -120,6 +121,7 @@ class Payouts:
             payee_name=request.payee_name,
             payee_bank_code=request.payee_bank_code,
             description=request.description,
+            method=request.method,
             state=PayoutState.HOLDING,
             evaluation_id=evaluation_id,
             plan=(),

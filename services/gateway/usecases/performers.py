@@ -21,6 +21,7 @@ from services.gateway.domain.channel import (
     OutcomeKind,
     PayoutOrder,
     RefundOrder,
+    SentOrder,
 )
 from services.gateway.domain.errors import ChannelNotFound
 from services.gateway.domain.neighbours import HoldOrder
@@ -28,6 +29,7 @@ from services.gateway.domain.payment import Payment
 from services.gateway.domain.payout import Payout
 from services.gateway.domain.refund import Refund
 from services.gateway.domain.saga import Answered, Attempt, Command, Signal
+from services.gateway.store.sagas import SagaTable
 from services.gateway.usecases.ports import Channels, Ledger, Risk
 
 # Channels refuse orders that expire at once.
@@ -54,21 +56,30 @@ class PaymentPerformer:
                 expires_at = max(subject.expires_at, self._clock.now() + CHANNEL_EXPIRY_MIN)
                 order = ChargeOrder(
                     out_ref=attempt.out_ref,
+                    sent_at=attempt.sent_at,
                     amount_minor=subject.amount_minor,
                     currency=subject.currency,
                     method=subject.method,
                     description=subject.description or subject.order_ref or subject.payment_id,
                     notify_url=f"{self._notify_base_url}/callbacks/{attempt.channel_id}",
                     expires_at=expires_at,
+                    return_url=subject.return_url,
                     payer_token=subject.payer_token,
+                    auth_code=subject.auth_code,
+                    wallet_user_id=subject.wallet_user_id,
+                    payer_ip=subject.payer_ip,
+                    bank_code=subject.bank_code,
+                    payer_account_id=subject.payer_account_id,
                     capture_later=subject.capture_later,
                 )
                 return await _order(self._channels, attempt, lambda to: to.charge(order))
             case Command.QUERY:
-                return await _ask(self._channels, attempt, lambda to: to.query(attempt.out_ref))
+                sent = _sent(subject, attempt)
+                return await _ask(self._channels, attempt, lambda to: to.query(sent))
             case Command.CLOSE:
                 crashpoints.reach("K13")
-                return await _ask(self._channels, attempt, lambda to: to.close(attempt.out_ref))
+                sent = _sent(subject, attempt)
+                return await _ask(self._channels, attempt, lambda to: to.close(sent))
             case _:
                 raise AssertionError(f"a payment knows no {command}")
 
@@ -76,21 +87,26 @@ class PaymentPerformer:
 class CapturePerformer:
     """Captures and asks."""
 
-    def __init__(self, channels: Channels, notify_base_url: str) -> None:
+    def __init__(
+        self, channels: Channels, payments: SagaTable[Payment], notify_base_url: str
+    ) -> None:
         self._channels = channels
+        self._payments = payments
         self._notify_base_url = notify_base_url
 
     async def __call__(
         self, command: flow.Command, subject: Capture, attempt: Attempt | None
     ) -> Signal:
         assert attempt is not None  # noqa: S101 - a capture is born with its attempt
+        payment = await _payment_of(self._payments, subject)
         if command is Command.QUERY:
-            return await _ask(self._channels, attempt, lambda to: to.query_capture(attempt.out_ref))
+            sent = _sent(subject, attempt, payment)
+            return await _ask(self._channels, attempt, lambda to: to.query_capture(sent))
         order = CaptureOrder(
             out_ref=attempt.out_ref,
-            payment_out_ref=subject.payment_out_ref,
+            sent_at=attempt.sent_at,
+            payment=payment,
             amount_minor=subject.amount_minor,
-            authorized_minor=subject.payment_amount_minor,
             currency=subject.currency,
             is_final=subject.is_final,
             notify_url=f"{self._notify_base_url}/callbacks/{attempt.channel_id}",
@@ -101,21 +117,26 @@ class CapturePerformer:
 class RefundPerformer:
     """Refunds and asks."""
 
-    def __init__(self, channels: Channels, notify_base_url: str) -> None:
+    def __init__(
+        self, channels: Channels, payments: SagaTable[Payment], notify_base_url: str
+    ) -> None:
         self._channels = channels
+        self._payments = payments
         self._notify_base_url = notify_base_url
 
     async def __call__(
         self, command: flow.Command, subject: Refund, attempt: Attempt | None
     ) -> Signal:
         assert attempt is not None  # noqa: S101 - a refund is born with its attempt
+        payment = await _payment_of(self._payments, subject)
         if command is Command.QUERY:
-            return await _ask(self._channels, attempt, lambda to: to.query_refund(attempt.out_ref))
+            sent = _sent(subject, attempt, payment)
+            return await _ask(self._channels, attempt, lambda to: to.query_refund(sent))
         order = RefundOrder(
             out_ref=attempt.out_ref,
-            payment_out_ref=subject.payment_out_ref,
-            refund_amount_minor=subject.amount_minor,
-            payment_amount_minor=subject.payment_amount_minor,
+            sent_at=attempt.sent_at,
+            payment=payment,
+            amount_minor=subject.amount_minor,
             currency=subject.currency,
             reason=subject.note,
             notify_url=f"{self._notify_base_url}/callbacks/{attempt.channel_id}",
@@ -143,13 +164,17 @@ class PayoutPerformer:
             return await self._hold(subject)
         assert attempt is not None  # noqa: S101 - the others are about one
         if command is Command.QUERY:
-            return await _ask(self._channels, attempt, lambda to: to.query_payout(attempt.out_ref))
+            sent = _sent(subject, attempt)
+            return await _ask(self._channels, attempt, lambda to: to.query_payout(sent))
         order = PayoutOrder(
             out_ref=attempt.out_ref,
+            sent_at=attempt.sent_at,
+            method=subject.method,
             amount_minor=subject.amount_minor,
             currency=subject.currency,
             payee_account=subject.payee_account,
             payee_name=subject.payee_name,
+            payee_bank_code=subject.payee_bank_code,
             description=subject.description,
             notify_url=f"{self._notify_base_url}/callbacks/{attempt.channel_id}",
         )
@@ -174,6 +199,32 @@ class PayoutPerformer:
             return saga.HoldUnknown()
         crashpoints.reach("K5")
         return saga.HoldRefused(reason=refusal) if refusal else saga.HoldPlaced()
+
+
+def _sent(
+    subject: Payment | Capture | Refund | Payout,
+    attempt: Attempt,
+    payment: SentOrder | None = None,
+) -> SentOrder:
+    """How the channel may know again what was sent; captures and refunds have their payment's method."""
+    method = subject.method if isinstance(subject, Payment | Payout) else ""
+    return SentOrder(
+        out_ref=attempt.out_ref,
+        method=method if payment is None else payment.method,
+        amount_minor=subject.amount_minor,
+        currency=subject.currency,
+        sent_at=attempt.sent_at,
+        provider_ref=attempt.provider_ref,
+        payment=payment,
+    )
+
+
+async def _payment_of(payments: SagaTable[Payment], order: Capture | Refund) -> SentOrder:
+    loaded = await payments.load(order.payment_id)
+    assert loaded is not None  # noqa: S101 - rows are never deleted
+    payment, attempts = loaded
+    charged = next(each for each in attempts if each.out_ref == order.payment_out_ref)
+    return _sent(payment, charged)
 
 
 Call: TypeAlias = Callable[[Connector], Awaitable[Outcome]]

@@ -63,13 +63,13 @@ class Sagas:
         self.captures: Flow[Capture, Attempt] = wired(
             table=store.captures,
             decide=follow_up.decide,
-            perform=CapturePerformer(channels, notify_base_url),
+            perform=CapturePerformer(channels, store.payments, notify_base_url),
             encode=encoders.capture,
         )
         self.refunds: Flow[Refund, Attempt] = wired(
             table=store.refunds,
             decide=follow_up.decide,
-            perform=RefundPerformer(channels, notify_base_url),
+            perform=RefundPerformer(channels, store.payments, notify_base_url),
             encode=encoders.refund,
         )
         self.payouts: Flow[Payout, Attempt] = wired(

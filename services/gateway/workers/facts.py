@@ -241,8 +241,10 @@ def outcomes(event: StoredEvent) -> Iterator[router_pb2.AttemptOutcome]:
         method, operation = message.payment.method, method_pb2.OPERATION_PAYMENT
         attempts = message.attempts
     elif event.type.startswith("payout."):
-        method, operation = method_pb2.PAYMENT_METHOD_BANK_TRANSFER, method_pb2.OPERATION_PAYOUT
-        attempts = payout_event(event).attempts
+        told = payout_event(event)
+        # Events written before payouts had methods name none.
+        method = told.payout.method or method_pb2.PAYMENT_METHOD_BANK_TRANSFER
+        attempts, operation = told.attempts, method_pb2.OPERATION_PAYOUT
     else:
         return
     for attempt in attempts:

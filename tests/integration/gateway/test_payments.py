@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import grpc
 import pytest
 
@@ -129,6 +130,46 @@ async def test_a_qr_payment_waits_for_the_payer_and_succeeds_by_callback(house: 
     ended = await house.ended(payment.payment_id, timeout_s=3)
 
     assert ended.state == P.STATE_SUCCEEDED
+
+
+async def test_a_method_without_what_it_needs_is_refused_with_the_field_at_fault(
+    house: House,
+) -> None:
+    channel = await house.new_channel(CARD)
+
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await house.pay(channel, method=method_pb2.PAYMENT_METHOD_WECHAT_CODE)
+
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert reason_of(refused.value) == "PAYMENT_INPUT_MISSING"
+    assert "payer.auth_code" in (refused.value.details() or "")
+    assert await house.book(channel) == []
+
+
+async def test_a_payers_code_is_kept_no_longer_than_it_is_needed(
+    house: House, gateway_database: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    code = "134567890123456789"
+    method = method_pb2.PAYMENT_METHOD_ALIPAY_CODE
+    channel = await house.new_channel(method)
+
+    payment = await house.pay(
+        channel,
+        method=method,
+        payer=payment_pb2.Payer(auth_code=code, wallet_user_id="2088", ip="192.0.2.1"),
+        return_url="https://shop.example/back?order=1",
+    )
+
+    assert payment.state == P.STATE_SUCCEEDED
+    row = await gateway_database.fetchrow(
+        "SELECT * FROM payment WHERE payment_id = $1", payment.payment_id
+    )
+    assert row is not None
+    assert (row["auth_code"], row["wallet_user_id"]) == ("", "2088")
+    assert (row["payer_ip"], row["return_url"]) == (
+        "192.0.2.1",
+        "https://shop.example/back?order=1",
+    )
 
 
 async def test_repeated_callbacks_change_nothing(house: House) -> None:

@@ -18,6 +18,7 @@ from services.gateway.domain.channel import (
     PayoutOrder,
     RefundOrder,
 )
+from tests.contract.connectors_support import qr_of, sent
 from tests.integration.sandbox.support import DAY, Merchant, Receiver, Sandbox, eventually
 
 NEXT_MORNING = "2026-11-12T10:00:00+08:00"
@@ -86,15 +87,16 @@ def order(out_ref: str, notify_url: str, method: str = "CARD") -> ChargeOrder:
         description="tea",
         notify_url=notify_url,
         expires_at=SystemClock().now() + timedelta(minutes=15),
+        sent_at=SystemClock().now(),
     )
 
 
 def refund_order(notify_url: str) -> RefundOrder:
     return RefundOrder(
         out_ref="refund_1",
-        payment_out_ref="order_1",
-        refund_amount_minor=2000,
-        payment_amount_minor=5000,
+        payment=sent("order_1", amount_minor=5000),
+        amount_minor=2000,
+        sent_at=SystemClock().now(),
         currency="CNY",
         reason="cold",
         notify_url=notify_url,
@@ -118,16 +120,19 @@ async def test_simpay_from_charge_to_bill(
             currency="CNY",
             payee_account="6222000000000000",
             payee_name="A",
+            payee_bank_code="",
+            method="BANK_TRANSFER",
+            sent_at=SystemClock().now(),
             description="",
             notify_url=receiver.url,
         )
     )
     queries = [
-        await simpay.query("order_1"),
-        await simpay.query_refund("refund_1"),
-        await simpay.query_payout("payout_1"),
-        await simpay.query("order_9"),
-        await simpay.close("order_9"),
+        await simpay.query(sent("order_1")),
+        await simpay.query_refund(sent("refund_1")),
+        await simpay.query_payout(sent("payout_1")),
+        await simpay.query(sent("order_9")),
+        await simpay.close(sent("order_9")),
         await simpay.charge(order("order_9", receiver.url)),
     ]
     assert kinds(refunded, payout) == ["SUCCEEDED", "SUCCEEDED"]
@@ -156,7 +161,7 @@ async def test_simpay_faults_are_unknown_and_a_query_finds_the_truth(
     for fault in ("timeout_after_charge", "commit_then_error", "bad_signature", "down"):
         await sandbox.control("POST", "faults", account_id="sim_a", fault=fault, count=1)
         outcome = await simpay.charge(order(f"order_{fault}", receiver.url))
-        query = await simpay.query(f"order_{fault}")
+        query = await simpay.query(sent(f"order_{fault}"))
         found[fault] = kinds(outcome, query)
     assert found == {
         "timeout_after_charge": ["UNKNOWN", "SUCCEEDED"],
@@ -171,13 +176,13 @@ async def test_wechat_from_order_to_bill(
 ) -> None:
     created = await wechat.charge(order("order_1", receiver.url, "WECHAT_QR"))
     assert created.kind is OutcomeKind.PENDING
-    assert created.qr_content.startswith("weixin://")
+    assert qr_of(created).startswith("weixin://")
     await sandbox.control("POST", "pay", account_id=merchant.mchid, out_ref="order_1")
-    paid = await wechat.query("order_1")
+    paid = await wechat.query(sent("order_1"))
     assert (paid.kind, paid.amount_minor) == (OutcomeKind.SUCCEEDED, 5000)
     refunded = await wechat.refund(refund_order(receiver.url))
     await wechat.charge(order("order_2", receiver.url, "WECHAT_QR"))
-    closed = [await wechat.close(out_ref) for out_ref in ("order_2", "order_2", "order_3")]
+    closed = [await wechat.close(sent(out_ref)) for out_ref in ("order_2", "order_2", "order_3")]
     assert kinds(refunded, *closed) == ["PENDING", "CLOSED", "CLOSED", "CLOSED"]
     await eventually(lambda: len(receiver.received) == 2)
     told = [
@@ -188,7 +193,7 @@ async def test_wechat_from_order_to_bill(
         ("payment", OutcomeKind.SUCCEEDED),
         ("refund", OutcomeKind.SUCCEEDED),
     ]
-    assert kinds(await wechat.query_refund("refund_1")) == ["SUCCEEDED"]
+    assert kinds(await wechat.query_refund(sent("refund_1"))) == ["SUCCEEDED"]
     with pytest.raises(BillNotReady):
         await wechat.fetch_bill(date.fromisoformat(DAY))
     await sandbox.control("POST", "clock", now=NEXT_MORNING)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66isc/common/v1/method.proto\x12\x0e\x66isc.common.v1*\xe9\x01\n\rPaymentMethod\x12\x1e\n\x1aPAYMENT_METHOD_UNSPECIFIED\x10\x00\x12\x1c\n\x18PAYMENT_METHOD_WECHAT_QR\x10\x01\x12\x1c\n\x18PAYMENT_METHOD_ALIPAY_QR\x10\x02\x12\x1e\n\x1aPAYMENT_METHOD_UNIONPAY_QR\x10\x03\x12\x17\n\x13PAYMENT_METHOD_CARD\x10\x04\x12!\n\x1dPAYMENT_METHOD_ONLINE_BANKING\x10\x05\x12 \n\x1cPAYMENT_METHOD_BANK_TRANSFER\x10\x06*\x86\x01\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x15\n\x11OPERATION_PAYMENT\x10\x01\x12\x14\n\x10OPERATION_REFUND\x10\x02\x12\x14\n\x10OPERATION_PAYOUT\x10\x03\x12\x1b\n\x17OPERATION_AUTHORIZATION\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66isc/common/v1/method.proto\x12\x0e\x66isc.common.v1*\xd5\x05\n\rPaymentMethod\x12\x1e\n\x1aPAYMENT_METHOD_UNSPECIFIED\x10\x00\x12\x1c\n\x18PAYMENT_METHOD_WECHAT_QR\x10\x01\x12\x1c\n\x18PAYMENT_METHOD_ALIPAY_QR\x10\x02\x12\x1e\n\x1aPAYMENT_METHOD_UNIONPAY_QR\x10\x03\x12\x17\n\x13PAYMENT_METHOD_CARD\x10\x04\x12!\n\x1dPAYMENT_METHOD_ONLINE_BANKING\x10\x05\x12 \n\x1cPAYMENT_METHOD_BANK_TRANSFER\x10\x06\x12\x1f\n\x1bPAYMENT_METHOD_WECHAT_JSAPI\x10\x07\x12\x1c\n\x18PAYMENT_METHOD_WECHAT_H5\x10\x08\x12\x1d\n\x19PAYMENT_METHOD_WECHAT_APP\x10\t\x12\x1e\n\x1aPAYMENT_METHOD_WECHAT_CODE\x10\n\x12\x1f\n\x1bPAYMENT_METHOD_ALIPAY_JSAPI\x10\x0b\x12\x1e\n\x1aPAYMENT_METHOD_ALIPAY_PAGE\x10\x0c\x12\x1d\n\x19PAYMENT_METHOD_ALIPAY_WAP\x10\r\x12\x1d\n\x19PAYMENT_METHOD_ALIPAY_APP\x10\x0e\x12\x1e\n\x1aPAYMENT_METHOD_ALIPAY_CODE\x10\x0f\x12\x1f\n\x1bPAYMENT_METHOD_UNIONPAY_APP\x10\x10\x12 \n\x1cPAYMENT_METHOD_UNIONPAY_CODE\x10\x11\x12*\n&PAYMENT_METHOD_ONLINE_BANKING_BUSINESS\x10\x12\x12\x1a\n\x16PAYMENT_METHOD_BALANCE\x10\x13\x12 \n\x1cPAYMENT_METHOD_WECHAT_WALLET\x10\x14\x12 \n\x1cPAYMENT_METHOD_ALIPAY_WALLET\x10\x15*\x86\x01\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x15\n\x11OPERATION_PAYMENT\x10\x01\x12\x14\n\x10OPERATION_REFUND\x10\x02\x12\x14\n\x10OPERATION_PAYOUT\x10\x03\x12\x1b\n\x17OPERATION_AUTHORIZATION\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fisc.common.v1.method_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PAYMENTMETHOD']._serialized_start=48
-  _globals['_PAYMENTMETHOD']._serialized_end=281
-  _globals['_OPERATION']._serialized_start=284
-  _globals['_OPERATION']._serialized_end=418
+  _globals['_PAYMENTMETHOD']._serialized_end=773
+  _globals['_OPERATION']._serialized_start=776
+  _globals['_OPERATION']._serialized_end=910
 # @@protoc_insertion_point(module_scope)

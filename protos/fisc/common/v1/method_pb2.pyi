@@ -31,14 +31,47 @@ class _PaymentMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Payment
     PAYMENT_METHOD_UNIONPAY_QR: _PaymentMethod.ValueType  # 3
     """The payer scans a UnionPay QuickPass QR code."""
     PAYMENT_METHOD_CARD: _PaymentMethod.ValueType  # 4
-    """A tokenised bank card; a card number never enters Fisc."""
+    """A tokenised bank card; a card number never enters Fisc. The issuer may want a word with the payer (3-D Secure): redirect."""
     PAYMENT_METHOD_ONLINE_BANKING: _PaymentMethod.ValueType  # 5
-    """Online banking: the payer confirms at a bank."""
+    """Online banking of a person: the payer confirms at a bank, or first chooses one. Answers with a redirect or a form."""
     PAYMENT_METHOD_BANK_TRANSFER: _PaymentMethod.ValueType  # 6
     """A credit transfer to a bank account, used by payouts."""
+    PAYMENT_METHOD_WECHAT_JSAPI: _PaymentMethod.ValueType  # 7
+    """Inside WeChat: an official account's page or a mini program. Needs payer.wallet_user_id; answers with SDK parameters."""
+    PAYMENT_METHOD_WECHAT_H5: _PaymentMethod.ValueType  # 8
+    """A mobile browser that opens WeChat. Needs payer.ip; answers with a redirect."""
+    PAYMENT_METHOD_WECHAT_APP: _PaymentMethod.ValueType  # 9
+    """A merchant's own app that opens WeChat. Answers with SDK parameters."""
+    PAYMENT_METHOD_WECHAT_CODE: _PaymentMethod.ValueType  # 10
+    """The merchant scans the code that the payer's WeChat shows. Needs payer.auth_code; may have to wait for the payer."""
+    PAYMENT_METHOD_ALIPAY_JSAPI: _PaymentMethod.ValueType  # 11
+    """Inside Alipay: a mini program or a life account's page. Needs payer.wallet_user_id; answers with SDK parameters."""
+    PAYMENT_METHOD_ALIPAY_PAGE: _PaymentMethod.ValueType  # 12
+    """A browser at a desk. Needs return_url; answers with a redirect or a form."""
+    PAYMENT_METHOD_ALIPAY_WAP: _PaymentMethod.ValueType  # 13
+    """A mobile browser that opens Alipay. Needs return_url; answers with a redirect or a form."""
+    PAYMENT_METHOD_ALIPAY_APP: _PaymentMethod.ValueType  # 14
+    """A merchant's own app that opens Alipay. Answers with SDK parameters."""
+    PAYMENT_METHOD_ALIPAY_CODE: _PaymentMethod.ValueType  # 15
+    """The merchant scans the code that the payer's Alipay shows. Needs payer.auth_code; may have to wait for the payer."""
+    PAYMENT_METHOD_UNIONPAY_APP: _PaymentMethod.ValueType  # 16
+    """A merchant's own app that opens UnionPay's. Answers with SDK parameters."""
+    PAYMENT_METHOD_UNIONPAY_CODE: _PaymentMethod.ValueType  # 17
+    """The merchant scans the code that the payer's QuickPass shows. Needs payer.auth_code; may have to wait for the payer."""
+    PAYMENT_METHOD_ONLINE_BANKING_BUSINESS: _PaymentMethod.ValueType  # 18
+    """Online banking of a business: one person enters, another approves. Needs return_url; answers with a redirect or a form."""
+    PAYMENT_METHOD_BALANCE: _PaymentMethod.ValueType  # 19
+    """Money that the payer holds with us, in a virtual account. Needs payer.account_id; decided at once."""
+    PAYMENT_METHOD_WECHAT_WALLET: _PaymentMethod.ValueType  # 20
+    """Into a payee's WeChat wallet, used by payouts; the payee may have to accept it."""
+    PAYMENT_METHOD_ALIPAY_WALLET: _PaymentMethod.ValueType  # 21
+    """Into a payee's Alipay wallet, used by payouts."""
 
 class PaymentMethod(_PaymentMethod, metaclass=_PaymentMethodEnumTypeWrapper):
-    """PaymentMethod is how a payer pays, in words no single channel owns."""
+    """PaymentMethod is how a payer pays, or a payee is paid, in words no single channel owns: with what, and where the
+    two meet. One word says both, since not every meeting exists for every means, and since success and cost differ by it.
+    What a method needs of the payer, and what it answers with as next_action, stands with each.
+    """
 
 PAYMENT_METHOD_UNSPECIFIED: PaymentMethod.ValueType  # 0
 """Not set; refused where a method is required."""
@@ -49,11 +82,41 @@ PAYMENT_METHOD_ALIPAY_QR: PaymentMethod.ValueType  # 2
 PAYMENT_METHOD_UNIONPAY_QR: PaymentMethod.ValueType  # 3
 """The payer scans a UnionPay QuickPass QR code."""
 PAYMENT_METHOD_CARD: PaymentMethod.ValueType  # 4
-"""A tokenised bank card; a card number never enters Fisc."""
+"""A tokenised bank card; a card number never enters Fisc. The issuer may want a word with the payer (3-D Secure): redirect."""
 PAYMENT_METHOD_ONLINE_BANKING: PaymentMethod.ValueType  # 5
-"""Online banking: the payer confirms at a bank."""
+"""Online banking of a person: the payer confirms at a bank, or first chooses one. Answers with a redirect or a form."""
 PAYMENT_METHOD_BANK_TRANSFER: PaymentMethod.ValueType  # 6
 """A credit transfer to a bank account, used by payouts."""
+PAYMENT_METHOD_WECHAT_JSAPI: PaymentMethod.ValueType  # 7
+"""Inside WeChat: an official account's page or a mini program. Needs payer.wallet_user_id; answers with SDK parameters."""
+PAYMENT_METHOD_WECHAT_H5: PaymentMethod.ValueType  # 8
+"""A mobile browser that opens WeChat. Needs payer.ip; answers with a redirect."""
+PAYMENT_METHOD_WECHAT_APP: PaymentMethod.ValueType  # 9
+"""A merchant's own app that opens WeChat. Answers with SDK parameters."""
+PAYMENT_METHOD_WECHAT_CODE: PaymentMethod.ValueType  # 10
+"""The merchant scans the code that the payer's WeChat shows. Needs payer.auth_code; may have to wait for the payer."""
+PAYMENT_METHOD_ALIPAY_JSAPI: PaymentMethod.ValueType  # 11
+"""Inside Alipay: a mini program or a life account's page. Needs payer.wallet_user_id; answers with SDK parameters."""
+PAYMENT_METHOD_ALIPAY_PAGE: PaymentMethod.ValueType  # 12
+"""A browser at a desk. Needs return_url; answers with a redirect or a form."""
+PAYMENT_METHOD_ALIPAY_WAP: PaymentMethod.ValueType  # 13
+"""A mobile browser that opens Alipay. Needs return_url; answers with a redirect or a form."""
+PAYMENT_METHOD_ALIPAY_APP: PaymentMethod.ValueType  # 14
+"""A merchant's own app that opens Alipay. Answers with SDK parameters."""
+PAYMENT_METHOD_ALIPAY_CODE: PaymentMethod.ValueType  # 15
+"""The merchant scans the code that the payer's Alipay shows. Needs payer.auth_code; may have to wait for the payer."""
+PAYMENT_METHOD_UNIONPAY_APP: PaymentMethod.ValueType  # 16
+"""A merchant's own app that opens UnionPay's. Answers with SDK parameters."""
+PAYMENT_METHOD_UNIONPAY_CODE: PaymentMethod.ValueType  # 17
+"""The merchant scans the code that the payer's QuickPass shows. Needs payer.auth_code; may have to wait for the payer."""
+PAYMENT_METHOD_ONLINE_BANKING_BUSINESS: PaymentMethod.ValueType  # 18
+"""Online banking of a business: one person enters, another approves. Needs return_url; answers with a redirect or a form."""
+PAYMENT_METHOD_BALANCE: PaymentMethod.ValueType  # 19
+"""Money that the payer holds with us, in a virtual account. Needs payer.account_id; decided at once."""
+PAYMENT_METHOD_WECHAT_WALLET: PaymentMethod.ValueType  # 20
+"""Into a payee's WeChat wallet, used by payouts; the payee may have to accept it."""
+PAYMENT_METHOD_ALIPAY_WALLET: PaymentMethod.ValueType  # 21
+"""Into a payee's Alipay wallet, used by payouts."""
 Global___PaymentMethod: _TypeAlias = PaymentMethod  # noqa: Y015
 
 class _Operation:

@@ -89,6 +89,10 @@ class Payer(_message.Message):
     IP_FIELD_NUMBER: _builtins.int
     COUNTRY_FIELD_NUMBER: _builtins.int
     DEVICE_ID_FIELD_NUMBER: _builtins.int
+    AUTH_CODE_FIELD_NUMBER: _builtins.int
+    WALLET_USER_ID_FIELD_NUMBER: _builtins.int
+    BANK_CODE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     """The merchant's own id of the customer."""
     payer_token: _builtins.str
@@ -99,6 +103,16 @@ class Payer(_message.Message):
     """ISO 3166 alpha-2 country."""
     device_id: _builtins.str
     """Device fingerprint."""
+    auth_code: _builtins.str
+    """The code that the payer's wallet shows and the merchant has scanned: good for one payment, within about a minute.
+    It is kept only until the payment has ended, and never logged or shown.
+    """
+    wallet_user_id: _builtins.str
+    """The payer's id at the wallet, as the wallet gave it to this merchant (openid, buyer id)."""
+    bank_code: _builtins.str
+    """The payer's bank, in the words of the channel that serves it; empty lets the payer choose."""
+    account_id: _builtins.str
+    """The virtual account that pays."""
     def __init__(
         self,
         *,
@@ -107,10 +121,14 @@ class Payer(_message.Message):
         ip: _builtins.str = ...,
         country: _builtins.str = ...,
         device_id: _builtins.str = ...,
+        auth_code: _builtins.str = ...,
+        wallet_user_id: _builtins.str = ...,
+        bank_code: _builtins.str = ...,
+        account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "customer_id", b"customer_id", "device_id", b"device_id", "ip", b"ip", "payer_token", b"payer_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "auth_code", b"auth_code", "bank_code", b"bank_code", "country", b"country", "customer_id", b"customer_id", "device_id", b"device_id", "ip", b"ip", "payer_token", b"payer_token", "wallet_user_id", b"wallet_user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -118,23 +136,185 @@ Global___Payer: _TypeAlias = Payer  # noqa: Y015
 
 @_typing.final
 class NextAction(_message.Message):
-    """NextAction is what the payer has to do."""
+    """NextAction is what has to happen before the payer, or a payee, has done their part. Show it while the state is PENDING."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class Redirect(_message.Message):
+        """Redirect sends the payer's browser to an address."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        URL_FIELD_NUMBER: _builtins.int
+        url: _builtins.str
+        """Where to."""
+        def __init__(
+            self,
+            *,
+            url: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["url", b"url"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Form(_message.Message):
+        """Form is to be posted by the payer's browser, as it stands."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class Field(_message.Message):
+            """Field is one hidden input."""
+
+            DESCRIPTOR: _descriptor.Descriptor
+
+            NAME_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            name: _builtins.str
+            """Its name."""
+            value: _builtins.str
+            """Its value."""
+            def __init__(
+                self,
+                *,
+                name: _builtins.str = ...,
+                value: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        URL_FIELD_NUMBER: _builtins.int
+        FIELDS_FIELD_NUMBER: _builtins.int
+        CHARSET_FIELD_NUMBER: _builtins.int
+        url: _builtins.str
+        """Where to."""
+        charset: _builtins.str
+        """The charset to send them in, such as "UTF-8"."""
+        @_builtins.property
+        def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___NextAction.Form.Field]:
+            """In the order to send them."""
+
+        def __init__(
+            self,
+            *,
+            url: _builtins.str = ...,
+            fields: _abc.Iterable[Global___NextAction.Form.Field] | None = ...,
+            charset: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["charset", b"charset", "fields", b"fields", "url", b"url"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class SdkCall(_message.Message):
+        """SdkCall hands parameters to a wallet's own bridge or SDK (a page inside it, a mini program, an app). They are signed:
+        pass every one on untouched.
+        """
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class ParametersEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.str
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        PARAMETERS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+            """By the names that the SDK takes."""
+
+        def __init__(
+            self,
+            *,
+            parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Wait(_message.Message):
+        """Wait has nothing to show: the payer is being asked by their own wallet or bank."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        POLL_AFTER_S_FIELD_NUMBER: _builtins.int
+        poll_after_s: _builtins.int
+        """Asking for the payment again before this has passed tells nothing new."""
+        def __init__(
+            self,
+            *,
+            poll_after_s: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["poll_after_s", b"poll_after_s"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     QR_CONTENT_FIELD_NUMBER: _builtins.int
+    REDIRECT_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
+    SDK_CALL_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
     qr_content: _builtins.str
     """Show this text as a QR code; the payer scans it."""
+    @_builtins.property
+    def redirect(self) -> Global___NextAction.Redirect:
+        """Send the browser there."""
+
+    @_builtins.property
+    def form(self) -> Global___NextAction.Form:
+        """Have the browser post it."""
+
+    @_builtins.property
+    def sdk_call(self) -> Global___NextAction.SdkCall:
+        """Call the wallet's SDK."""
+
+    @_builtins.property
+    def wait(self) -> Global___NextAction.Wait:
+        """Wait."""
+
     def __init__(
         self,
         *,
         qr_content: _builtins.str = ...,
+        redirect: Global___NextAction.Redirect | None = ...,
+        form: Global___NextAction.Form | None = ...,
+        sdk_call: Global___NextAction.SdkCall | None = ...,
+        wait: Global___NextAction.Wait | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "qr_content", b"qr_content"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "form", b"form", "qr_content", b"qr_content", "redirect", b"redirect", "sdk_call", b"sdk_call", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "qr_content", b"qr_content"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "form", b"form", "qr_content", b"qr_content", "redirect", b"redirect", "sdk_call", b"sdk_call", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["qr_content"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["qr_content", "redirect", "form", "sdk_call", "wait"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -550,7 +730,7 @@ Global___Refund: _TypeAlias = Refund  # noqa: Y015
 
 @_typing.final
 class Payee(_message.Message):
-    """Payee is a bank account that receives money."""
+    """Payee is a bank account or a wallet that receives money."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -558,7 +738,7 @@ class Payee(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     BANK_CODE_FIELD_NUMBER: _builtins.int
     account: _builtins.str
-    """Account number or IBAN."""
+    """Account number or IBAN; for a wallet, the payee's id there."""
     name: _builtins.str
     """Name of its holder."""
     bank_code: _builtins.str
@@ -637,6 +817,8 @@ class Payout(_message.Message):
     SUCCEEDED_AT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     RETURNED_AT_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    NEXT_ACTION_FIELD_NUMBER: _builtins.int
     payout_id: _builtins.str
     """Its id, "pout_…"."""
     merchant_id: _builtins.str
@@ -653,6 +835,8 @@ class Payout(_message.Message):
     """The channel."""
     version: _builtins.int
     """Grows with every change."""
+    method: _method_pb2.PaymentMethod.ValueType
+    """How the payee is paid."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """How much."""
@@ -677,6 +861,10 @@ class Payout(_message.Message):
     def returned_at(self) -> _timestamp_pb2.Timestamp:
         """When the payee's bank sent it back."""
 
+    @_builtins.property
+    def next_action(self) -> Global___NextAction:
+        """What the payee has to do, when the channel waits for them."""
+
     def __init__(
         self,
         *,
@@ -694,10 +882,12 @@ class Payout(_message.Message):
         succeeded_at: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
         returned_at: _timestamp_pb2.Timestamp | None = ...,
+        method: _method_pb2.PaymentMethod.ValueType = ...,
+        next_action: Global___NextAction | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "payee", b"payee", "returned_at", b"returned_at", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "next_action", b"next_action", "payee", b"payee", "returned_at", b"returned_at", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "channel_id", b"channel_id", "created_at", b"created_at", "description", b"description", "merchant_id", b"merchant_id", "payee", b"payee", "payout_id", b"payout_id", "reason", b"reason", "request_id", b"request_id", "returned_at", b"returned_at", "state", b"state", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "channel_id", b"channel_id", "created_at", b"created_at", "description", b"description", "merchant_id", b"merchant_id", "method", b"method", "next_action", b"next_action", "payee", b"payee", "payout_id", b"payout_id", "reason", b"reason", "request_id", b"request_id", "returned_at", b"returned_at", "state", b"state", "succeeded_at", b"succeeded_at", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -719,6 +909,7 @@ class CreatePaymentRequest(_message.Message):
     CHANNEL_IDS_FIELD_NUMBER: _builtins.int
     EXPIRES_IN_S_FIELD_NUMBER: _builtins.int
     CAPTURE_METHOD_FIELD_NUMBER: _builtins.int
+    RETURN_URL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The merchant's key of this request, 1–64 characters; kept as long as the payment."""
     method: _method_pb2.PaymentMethod.ValueType
@@ -733,6 +924,8 @@ class CreatePaymentRequest(_message.Message):
     """How long the payer may take, in seconds; 0 means 15 minutes, at most a day."""
     capture_method: Global___CaptureMethod.ValueType
     """When the money is taken."""
+    return_url: _builtins.str
+    """Where the payer's browser comes back to, https or http. What it brings along proves nothing: ask for the payment."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """How much; positive, at most 10^12 minor units."""
@@ -758,10 +951,11 @@ class CreatePaymentRequest(_message.Message):
         channel_ids: _abc.Iterable[_builtins.str] | None = ...,
         expires_in_s: _builtins.int = ...,
         capture_method: Global___CaptureMethod.ValueType = ...,
+        return_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "payer", b"payer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "capture_method", b"capture_method", "channel_ids", b"channel_ids", "description", b"description", "expires_in_s", b"expires_in_s", "method", b"method", "order_ref", b"order_ref", "payer", b"payer", "request_id", b"request_id", "routing", b"routing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "capture_method", b"capture_method", "channel_ids", b"channel_ids", "description", b"description", "expires_in_s", b"expires_in_s", "method", b"method", "order_ref", b"order_ref", "payer", b"payer", "request_id", b"request_id", "return_url", b"return_url", "routing", b"routing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1384,12 +1578,15 @@ class CreatePayoutRequest(_message.Message):
     PAYEE_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     ROUTING_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The merchant's key of this request."""
     description: _builtins.str
     """What the payee reads."""
     routing: Global___Routing.ValueType
     """How to choose the channel."""
+    method: _method_pb2.PaymentMethod.ValueType
+    """How the payee is paid; unset means PAYMENT_METHOD_BANK_TRANSFER."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """How much; positive, at most 10^12 minor units."""
@@ -1406,10 +1603,11 @@ class CreatePayoutRequest(_message.Message):
         payee: Global___Payee | None = ...,
         description: _builtins.str = ...,
         routing: Global___Routing.ValueType = ...,
+        method: _method_pb2.PaymentMethod.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "payee", b"payee"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "description", b"description", "payee", b"payee", "request_id", b"request_id", "routing", b"routing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "description", b"description", "method", b"method", "payee", b"payee", "request_id", b"request_id", "routing", b"routing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

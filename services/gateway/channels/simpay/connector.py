@@ -24,6 +24,7 @@ from services.gateway.domain.channel import (
     OutcomeKind,
     PayoutOrder,
     RefundOrder,
+    SentOrder,
 )
 
 BILL_TIMEOUT_S = 60.0
@@ -60,14 +61,16 @@ class SimpayConnector:
             not_sent=OutcomeKind.DECLINED_SOFT,
         )
 
-    async def query(self, out_ref: str) -> Outcome:
+    async def query(self, order: SentOrder) -> Outcome:
         """Ask for a charge's state."""
-        return await answers.settle(self._query(Subject.CHARGE, "charges", out_ref))
+        return await answers.settle(self._query(Subject.CHARGE, "charges", order.out_ref))
 
-    async def close(self, out_ref: str) -> Outcome:
+    async def close(self, order: SentOrder) -> Outcome:
         """Close a charge or release what it reserves; an unknown number is closed for ever, too."""
-        target = f"/charges/{quote(out_ref, safe='')}/close"
-        return await answers.settle(self._order(Operation.CLOSE, Subject.CHARGE, out_ref, target))
+        target = f"/charges/{quote(order.out_ref, safe='')}/close"
+        return await answers.settle(
+            self._order(Operation.CLOSE, Subject.CHARGE, order.out_ref, target)
+        )
 
     async def capture(self, order: CaptureOrder) -> Outcome:
         """Take reserved money, or get the state of the capture with this number."""
@@ -76,9 +79,9 @@ class SimpayConnector:
             self._order(Operation.CAPTURE, Subject.CAPTURE, order.out_ref, "/captures", body)
         )
 
-    async def query_capture(self, out_ref: str) -> Outcome:
+    async def query_capture(self, order: SentOrder) -> Outcome:
         """Ask for a capture's state."""
-        return await answers.settle(self._query(Subject.CAPTURE, "captures", out_ref))
+        return await answers.settle(self._query(Subject.CAPTURE, "captures", order.out_ref))
 
     async def refund(self, order: RefundOrder) -> Outcome:
         """Create a refund, or get the state of the one with this number."""
@@ -87,9 +90,9 @@ class SimpayConnector:
             self._order(Operation.REFUND, Subject.REFUND, order.out_ref, "/refunds", body)
         )
 
-    async def query_refund(self, out_ref: str) -> Outcome:
+    async def query_refund(self, order: SentOrder) -> Outcome:
         """Ask for a refund's state."""
-        return await answers.settle(self._query(Subject.REFUND, "refunds", out_ref))
+        return await answers.settle(self._query(Subject.REFUND, "refunds", order.out_ref))
 
     async def payout(self, order: PayoutOrder) -> Outcome:
         """Create a payout, or get the state of the one with this number."""
@@ -98,9 +101,9 @@ class SimpayConnector:
             self._order(Operation.PAYOUT, Subject.PAYOUT, order.out_ref, "/payouts", body)
         )
 
-    async def query_payout(self, out_ref: str) -> Outcome:
+    async def query_payout(self, order: SentOrder) -> Outcome:
         """Ask for a payout's state."""
-        return await answers.settle(self._query(Subject.PAYOUT, "payouts", out_ref))
+        return await answers.settle(self._query(Subject.PAYOUT, "payouts", order.out_ref))
 
     def parse_callback(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Callback:
         """Verify and read a notification."""

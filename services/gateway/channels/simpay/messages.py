@@ -23,6 +23,7 @@ from services.gateway.domain.channel import (
     PayoutOrder,
     RefundOrder,
 )
+from services.gateway.domain.next_action import NextAction, ShowQr
 
 HASH_HEADER = "x-sim-sha256"
 
@@ -65,7 +66,7 @@ def capture_body(order: CaptureOrder) -> bytes:
     return orjson.dumps(
         {
             "capture_no": order.out_ref,
-            "order_no": order.payment_out_ref,
+            "order_no": order.payment.out_ref,
             "amount": order.amount_minor,
             "currency": order.currency,
             "final": order.is_final,
@@ -79,8 +80,8 @@ def refund_body(order: RefundOrder) -> bytes:
     return orjson.dumps(
         {
             "refund_no": order.out_ref,
-            "order_no": order.payment_out_ref,
-            "amount": order.refund_amount_minor,
+            "order_no": order.payment.out_ref,
+            "amount": order.amount_minor,
             "currency": order.currency,
             "reason": order.reason,
             "notify_url": order.notify_url,
@@ -128,9 +129,15 @@ def outcome(subject: Subject, fields: Mapping[str, object]) -> tuple[str, Outcom
         paid_at=answers.optional_instant(fields, moved_at) if moved_at else None,
         amount_minor=amount_minor,
         currency=answers.optional_text(fields, "currency"),
-        qr_content=answers.optional_text(fields, "qr_content"),
+        next_action=_next_action(kind, answers.optional_text(fields, "qr_content")),
         fee_minor=answers.optional_amount(fields, "fee"),
     )
+
+
+def _next_action(kind: OutcomeKind, qr_content: str) -> NextAction | None:
+    """A charge shows its code whatever has become of it; only while it waits is there something to do with it."""
+    is_waiting = kind is OutcomeKind.PENDING and qr_content
+    return ShowQr(content=qr_content) if is_waiting else None
 
 
 def callback(body: bytes) -> Callback:

@@ -30,6 +30,7 @@ from services.gateway.domain.channel import (
     OutcomeKind,
     PayoutOrder,
     RefundOrder,
+    SentOrder,
 )
 
 BILL_TIMEOUT_S = 60.0
@@ -132,21 +133,21 @@ class WechatConnector:
             raise ChannelUnsupported("WeChat Pay takes money at once", out_ref=order.out_ref)
         return await answers.settle(self._charge(order), not_sent=OutcomeKind.DECLINED_SOFT)
 
-    async def query(self, out_ref: str) -> Outcome:
+    async def query(self, order: SentOrder) -> Outcome:
         """Ask for an order's state."""
-        return await answers.settle(self._query(out_ref))
+        return await answers.settle(self._query(order.out_ref))
 
-    async def close(self, out_ref: str) -> Outcome:
+    async def close(self, order: SentOrder) -> Outcome:
         """Close an order; if it was paid, answer what a query says."""
-        return await answers.settle(self._close(out_ref))
+        return await answers.settle(self._close(order.out_ref))
 
     async def capture(self, order: CaptureOrder) -> Outcome:
         """Not offered."""
         raise ChannelUnsupported("WeChat Pay takes money at once", out_ref=order.out_ref)
 
-    async def query_capture(self, out_ref: str) -> Outcome:
+    async def query_capture(self, order: SentOrder) -> Outcome:
         """Not offered."""
-        raise ChannelUnsupported("WeChat Pay takes money at once", out_ref=out_ref)
+        raise ChannelUnsupported("WeChat Pay takes money at once", out_ref=order.out_ref)
 
     async def refund(self, order: RefundOrder) -> Outcome:
         """Create a refund, or get the state of the one with this number."""
@@ -160,14 +161,14 @@ class WechatConnector:
             )
         )
 
-    async def query_refund(self, out_ref: str) -> Outcome:
+    async def query_refund(self, order: SentOrder) -> Outcome:
         """Ask for a refund's state."""
         return await answers.settle(
             self._refund(
                 Operation.QUERY_REFUND,
-                out_ref,
+                order.out_ref,
                 method="GET",
-                target=messages.refund_target(out_ref),
+                target=messages.refund_target(order.out_ref),
             )
         )
 
@@ -175,9 +176,9 @@ class WechatConnector:
         """Not offered."""
         raise ChannelUnsupported("WeChat Pay payouts are not connected", out_ref=order.out_ref)
 
-    async def query_payout(self, out_ref: str) -> Outcome:
+    async def query_payout(self, order: SentOrder) -> Outcome:
         """Not offered."""
-        raise ChannelUnsupported("WeChat Pay payouts are not connected", out_ref=out_ref)
+        raise ChannelUnsupported("WeChat Pay payouts are not connected", out_ref=order.out_ref)
 
     def parse_callback(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Callback:
         """Verify, open and read a notification."""

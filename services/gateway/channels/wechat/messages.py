@@ -10,6 +10,7 @@ from services.gateway.channels import answers
 from services.gateway.channels.answers import Malformed
 from services.gateway.channels.wechat import classify
 from services.gateway.domain.channel import ChargeOrder, Outcome, OutcomeKind, RefundOrder
+from services.gateway.domain.next_action import ShowQr
 
 NATIVE = "/v3/pay/transactions/native"
 REFUNDS = "/v3/refund/domestic/refunds"
@@ -56,12 +57,12 @@ def close_body(*, mchid: str) -> bytes:
 def refund_body(order: RefundOrder) -> bytes:
     """The body that creates a refund."""
     body: dict[str, object] = {
-        "out_trade_no": order.payment_out_ref,
+        "out_trade_no": order.payment.out_ref,
         "out_refund_no": order.out_ref,
         "notify_url": order.notify_url,
         "amount": {
-            "refund": order.refund_amount_minor,
-            "total": order.payment_amount_minor,
+            "refund": order.amount_minor,
+            "total": order.payment.amount_minor,
             "currency": order.currency,
         },
     }
@@ -73,7 +74,9 @@ def refund_body(order: RefundOrder) -> bytes:
 
 def created(fields: Mapping[str, object]) -> Outcome:
     """A native order was created: the payer must scan. Raises Malformed."""
-    return Outcome(kind=OutcomeKind.PENDING, qr_content=answers.text(fields, "code_url"))
+    return Outcome(
+        kind=OutcomeKind.PENDING, next_action=ShowQr(content=answers.text(fields, "code_url"))
+    )
 
 
 def trade(fields: Mapping[str, object], *, mchid: str) -> tuple[str, Outcome]:

@@ -6,6 +6,7 @@ import pytest
 
 from services.gateway.domain import saga
 from services.gateway.domain.channel import OutcomeKind
+from services.gateway.domain.next_action import ShowQr, Wait
 from services.gateway.domain.payment import PaymentState
 from services.gateway.domain.refund import Refund, RefundOrigin
 from services.gateway.domain.saga import AttemptState, CloseCase, Command, OpenCase, Step
@@ -205,7 +206,7 @@ def test_a_wish_to_cancel_waits_for_the_answer_that_is_on_its_way() -> None:
 
     walk = pay("a")
     assert wished() == (PaymentState.SENT, None)
-    assert walk.told(OutcomeKind.PENDING, qr_content="qr").command is Command.CLOSE
+    assert walk.told(OutcomeKind.PENDING, next_action=ShowQr(content="qr")).command is Command.CLOSE
 
     walk = pay("a")
     wished()
@@ -219,7 +220,7 @@ def test_a_wish_to_cancel_waits_for_the_answer_that_is_on_its_way() -> None:
 @pytest.mark.parametrize("kind", [OutcomeKind.PENDING, OutcomeKind.NOT_FOUND])
 def test_a_channel_that_will_not_close_is_asked_again_but_not_at_once(kind: OutcomeKind) -> None:
     walk = pay("a")
-    walk.told(OutcomeKind.PENDING, qr_content="qr")
+    walk.told(OutcomeKind.PENDING, next_action=ShowQr(content="qr"))
     assert walk.hear(saga.CancelRequested()).command is Command.CLOSE
 
     refused = walk.told(kind)
@@ -230,9 +231,35 @@ def test_a_channel_that_will_not_close_is_asked_again_but_not_at_once(kind: Outc
     assert walk.hear(saga.Due()).command is Command.CLOSE
 
 
+def test_an_order_whose_code_was_lost_is_closed_but_not_one_that_shows_its_payer_nothing() -> None:
+    lost = pay("a")
+    lost.told(OutcomeKind.UNKNOWN)
+    assert lost.told(OutcomeKind.PENDING).command is Command.CLOSE
+
+    asked = pay("a")
+    asked.change(method="WECHAT_CODE", auth_code="134567890123456789")
+    asked.told(OutcomeKind.UNKNOWN)
+    waiting = asked.told(OutcomeKind.PENDING, next_action=None)
+    assert (waiting.subject.state, waiting.command) == (PaymentState.PENDING, None)
+
+
+def test_a_payers_code_is_forgotten_when_the_payment_has_ended_and_what_was_shown_with_its_attempt() -> (
+    None
+):
+    walk = pay("a", "b")
+    walk.change(method="WECHAT_CODE", auth_code="134567890123456789")
+    walk.told(OutcomeKind.PENDING, next_action=Wait(poll_after_s=3))
+    assert walk.subject.next_action == Wait(poll_after_s=3)
+    assert walk.told(OutcomeKind.PENDING).subject.next_action == Wait(poll_after_s=3)
+
+    rerouted = walk.told(OutcomeKind.DECLINED_SOFT).subject
+    assert (rerouted.next_action, rerouted.auth_code) == (None, "134567890123456789")
+    assert walk.told(OutcomeKind.SUCCEEDED).subject.auth_code == ""
+
+
 def test_nobody_scanned_in_time_so_the_order_is_closed_and_the_payment_canceled() -> None:
     walk = pay("a")
-    walk.told(OutcomeKind.PENDING, qr_content="qr")
+    walk.told(OutcomeKind.PENDING, next_action=ShowQr(content="qr"))
     closing = walk.at(PAYMENT.expires_at).hear(saga.Due())
     assert (closing.subject.state, closing.command) == (PaymentState.CLOSING, Command.CLOSE)
 
@@ -243,7 +270,7 @@ def test_nobody_scanned_in_time_so_the_order_is_closed_and_the_payment_canceled(
 
 def test_a_payer_who_paid_while_we_were_closing_has_paid() -> None:
     walk = pay("a")
-    walk.told(OutcomeKind.PENDING, qr_content="qr")
+    walk.told(OutcomeKind.PENDING, next_action=ShowQr(content="qr"))
     walk.at(PAYMENT.expires_at).hear(saga.Due())
 
     ended = walk.told(OutcomeKind.SUCCEEDED)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from services.gateway.domain import saga
 from services.gateway.domain.channel import Outcome, OutcomeKind
 from services.gateway.domain.errors import CaptureInFlight, PaymentNotCancelable
+from services.gateway.domain.next_action import ShowQr
 from services.gateway.domain.payment import ENDED, PaymentState
 from services.gateway.domain.payout import PayoutState
 from services.gateway.domain.refund import Refund
@@ -30,7 +31,7 @@ OUTCOMES = st.builds(
             kind=kind,
             amount_minor=amount,
             currency="CNY" if amount else "",
-            qr_content=qr,
+            next_action=qr,
             code="CHANNEL_BUSY" if kind is OutcomeKind.DECLINED_SOFT else "",
         ),
         attempt_number=number,
@@ -39,7 +40,7 @@ OUTCOMES = st.builds(
     st.sampled_from(OutcomeKind),
     st.integers(1, 3),
     st.sampled_from([None, 1_000, 999]),
-    st.sampled_from(["", "qr"]),
+    st.sampled_from([None, ShowQr(content="qr")]),
 )
 SIGNALS: st.SearchStrategy[Signal] = st.one_of(
     OUTCOMES,

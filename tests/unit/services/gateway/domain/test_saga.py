@@ -13,6 +13,7 @@ from libs.ids import SortableIds
 from services.gateway.config import Settings
 from services.gateway.domain import payment, saga
 from services.gateway.domain.channel import OutcomeKind
+from services.gateway.domain.next_action import ShowQr
 from services.gateway.domain.saga import AttemptState
 from tests.unit.services.gateway.domain.orders import (
     DEADLINE,
@@ -123,7 +124,7 @@ def test_a_silent_channel_is_asked_at_growing_distances(flow: str) -> None:
 
 def test_a_payer_is_asked_for_at_growing_distances_but_not_past_the_expiry() -> None:
     walk = pay("a")
-    walk.told(OutcomeKind.PENDING, qr_content="qr")
+    walk.told(OutcomeKind.PENDING, next_action=ShowQr(content="qr"))
     while walk.subject.state is payment.PaymentState.PENDING:
         assert walk.subject.next_run_at is not None
         assert walk.subject.next_run_at <= PAYMENT.expires_at

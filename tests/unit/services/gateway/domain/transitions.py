@@ -12,6 +12,7 @@ from services.gateway.domain import saga
 from services.gateway.domain.channel import Outcome, OutcomeKind
 from services.gateway.domain.errors import ForceRefused
 from services.gateway.domain.follow_up import Squared
+from services.gateway.domain.next_action import ShowQr
 from services.gateway.domain.refund import RefundOrigin
 from services.gateway.domain.saga import (
     Answered,
@@ -92,7 +93,7 @@ def words(attempt: Attempt | None) -> Iterator[Answered]:
             kind=kind,
             amount_minor=amount_minor,
             currency="CNY" if amount_minor else "",
-            qr_content="qr" if latency_ms else "",
+            next_action=ShowQr(content="qr") if latency_ms else None,
             code="CHANNEL_BUSY",
         )
         tellers: list[Attempt | None] = [None]

@@ -11,6 +11,7 @@ from libs.events.log import NewEvent, StoredEvent
 from services.gateway.domain import follow_up, saga
 from services.gateway.domain import refund as refunds
 from services.gateway.domain.channel import OutcomeKind
+from services.gateway.domain.next_action import ShowQr
 from services.gateway.domain.saga import Forced, Step
 from services.gateway.handlers import messages
 from services.gateway.workers import facts
@@ -261,7 +262,7 @@ SILENT: "dict[str, Callable[[], Step[Any, Any]]]" = {
     "payment.created": lambda: pay("a").step,
     "payment.review": lambda: pay("a", risk="REVIEW").step,
     "payment.rerouted": lambda: pay("a", "b").told(OutcomeKind.DECLINED_SOFT),
-    "payment.pending": lambda: pay("a").told(OutcomeKind.PENDING, qr_content="qr"),
+    "payment.pending": lambda: pay("a").told(OutcomeKind.PENDING, next_action=ShowQr(content="qr")),
     "payment.authorized": lambda: authorized().step,
     "payment.failed": lambda: pay("a").told(OutcomeKind.DECLINED_HARD),
     "payment.canceled": lambda: forced(pay("a"), "CANCELED"),

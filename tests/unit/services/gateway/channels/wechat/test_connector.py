@@ -12,6 +12,7 @@ from libs.clock import FrozenClock
 from services.gateway.channels.http import ChannelHttp
 from services.gateway.channels.wechat.connector import WechatConnector
 from services.gateway.domain.channel import ChannelUnavailable, Outcome, OutcomeKind
+from tests.contract.connectors_support import sent
 
 
 @contextlib.asynccontextmanager
@@ -41,7 +42,7 @@ async def _answering(
 async def _query(platform: Any, status: int, body: bytes, *, signed: bool = True) -> Outcome:
     headers = platform.headers(body) if signed else {}
     async with _answering(platform, status, headers, body) as connector:
-        return await connector.query("pay_1")
+        return await connector.query(sent("pay_1"))
 
 
 async def test_a_signed_answer_is_believed(platform: Any) -> None:
