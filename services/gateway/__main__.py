@@ -111,7 +111,7 @@ class Gateway:
             clock=clock,
             notify_base_url=settings.callback_base_url.rstrip("/"),
         )
-        screening = Screening(self.risk, self.router)
+        screening = Screening(self.risk, self.router, self.channels)
         self.payments_in: Intake[Payment] = self._wire_intake(screening, self.sagas.payments)
         self.payouts_in: Intake[Payout] = self._wire_intake(screening, self.sagas.payouts)
         self.feed = feed.EventFeedServicer(pool)
@@ -211,12 +211,14 @@ class Gateway:
                 driver=self.sagas.captures.driver,
                 store=self.store,
                 table=self.store.captures,
+                channels=self.channels,
                 **common,
             ),
             refunds=Refunds(
                 driver=self.sagas.refunds.driver,
                 store=self.store,
                 table=self.store.refunds,
+                channels=self.channels,
                 **common,
             ),
             payouts=Payouts(

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from libs.clock import SystemClock
 from libs.db.pool import open_pool
 from services.gateway.channels import registry
+from services.gateway.channels.provider import Wiring
 from services.gateway.domain.channel import Connector
 from services.gateway.store.operators import OperatorStore
 from services.gateway.store.registry import Registry
@@ -57,13 +58,15 @@ async def channel(
     def connect(base_url: str = world.sandbox_url + path, **changed: str) -> Connector:
         return registry.build(
             provider,
-            channel_id=account_id,
-            base_url=base_url,
-            credentials=credentials | changed,
-            http=world.http,
-            clock=SystemClock(),
-            new_nonce=lambda: secrets.token_hex(16),
-            timeout_s=CALL_TIMEOUT_S,
+            Wiring(
+                channel_id=account_id,
+                base_url=base_url,
+                credentials={name: changed.get(name, value) for name, value in credentials.items()},
+                http=world.http,
+                clock=SystemClock(),
+                new_nonce=lambda: secrets.token_hex(16),
+                timeout_s=CALL_TIMEOUT_S,
+            ),
         )
 
     channel = Channel(

@@ -7,6 +7,7 @@ from libs.clock import Clock
 from libs.resilience.breaker import Breaker
 from services.gateway.channels import directory
 from services.gateway.channels.directory import GuardedConnector
+from services.gateway.domain.capability import Feature
 from services.gateway.domain.channel import (
     CHANNEL_UNREACHABLE,
     Balance,
@@ -144,5 +145,9 @@ class SimulatedChannels:
     def check(self, account: ChannelAccount, credentials: Mapping[str, str]) -> None:
         """Every account is good here."""
 
-    def forget(self, channel_id: str) -> None:
+    def offers(self, channel_id: str, method: str, feature: Feature) -> bool:
+        """Every channel can do everything here."""
+        return True
+
+    async def renew(self, channel_id: str) -> None:
         """Nothing changes here."""

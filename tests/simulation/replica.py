@@ -236,7 +236,7 @@ class Replica(Process):
 
     def _wire_use_cases(self, ids: SortableIds) -> None:
         payments, captures, refunds, payouts = self._flows
-        screening = Screening(self._neighbours, self._neighbours)
+        screening = Screening(self._neighbours, self._neighbours, self._channels)
         self._payments_in, self._payouts_in = (
             Intake[Any](
                 screening=screening, driver=flow.driver, drives=self._drives, name=flow.name
@@ -244,15 +244,12 @@ class Replica(Process):
             for flow in (payments, payouts)
         )
         of_all: dict[str, Any] = {"drives": self._drives, "clock": self.clock, "ids": ids}
+        of_follow_ups: dict[str, Any] = {"store": self.store, "channels": self._channels, **of_all}
         self.payments = Payments(
             driver=payments.driver, table=self.store.payments, intake=self._payments_in, **of_all
         )
-        self.captures = Captures(
-            driver=captures.driver, store=self.store, table=self.store.captures, **of_all
-        )
-        self.refunds = Refunds(
-            driver=refunds.driver, store=self.store, table=self.store.refunds, **of_all
-        )
+        self.captures = Captures(driver=captures.driver, table=self.store.captures, **of_follow_ups)
+        self.refunds = Refunds(driver=refunds.driver, table=self.store.refunds, **of_follow_ups)
         self.payouts = Payouts(table=self.store.payouts, intake=self._payouts_in, **of_all)
         self.merchants = Merchants(
             registry=self.registry,

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
@@ -17,6 +18,8 @@ from libs.log import get_logger
 from libs.resilience.breaker import Breaker, BreakerOpen
 from services.gateway.channels import registry
 from services.gateway.channels.http import ChannelHttp
+from services.gateway.channels.provider import Wiring
+from services.gateway.domain.capability import Feature
 from services.gateway.domain.channel import (
     CHANNEL_UNREACHABLE,
     Balance,
@@ -33,7 +36,7 @@ from services.gateway.domain.channel import (
     RefundOrder,
     SentOrder,
 )
-from services.gateway.domain.errors import ChannelNotFound
+from services.gateway.domain.errors import ChannelNotFound, MethodNotOffered
 from services.gateway.domain.merchant import ChannelAccount, StoredChannel
 
 # Calls one channel may have under way; the rest wait, so that a slow channel cannot take every connection.
@@ -182,6 +185,12 @@ class GuardedConnector:
             self._in_flight.release()
 
 
+@dataclass(frozen=True, slots=True)
+class _Built:
+    stored: StoredChannel
+    connector: GuardedConnector
+
+
 class Directory:
     """Every channel's connector, by id."""
 
@@ -199,33 +208,49 @@ class Directory:
         self._http = http
         self._clock = clock
         self._timeout_s = timeout_s
-        self._built: dict[str, tuple[datetime, GuardedConnector]] = {}
+        self._built: dict[str, _Built] = {}
 
     async def connector(self, channel_id: str) -> Connector:
         if channel_id not in self._built:
             await self.refresh()
         if channel_id not in self._built:
             raise ChannelNotFound(channel_id=channel_id)
-        return self._built[channel_id][1]
+        return self._built[channel_id].connector
 
-    def forget(self, channel_id: str) -> None:
+    async def renew(self, channel_id: str) -> None:
         self._built.pop(channel_id, None)
+        await self.refresh()
 
     async def refresh(self) -> None:
         """Builds what is new or has changed; a changed row must not lose its breaker's memory for nothing."""
         for stored in await self._rows.list_channels("", CHANNELS_MAX):
             channel_id = stored.account.channel_id
             known = self._built.get(channel_id)
-            if known is None or known[0] != stored.updated_at:
+            if known is None or known.stored.updated_at != stored.updated_at:
                 try:
-                    self._built[channel_id] = (stored.updated_at, self._build(stored))
+                    self._built[channel_id] = _Built(stored, self._build(stored))
                 except (ChannelMisconfigured, InvalidToken) as error:
                     # One unusable row must not take the other channels down; what worked goes on.
                     _log.error("channel unusable", channel_id=channel_id, error=repr(error))
 
     def check(self, account: ChannelAccount, credentials: Mapping[str, str]) -> None:
-        """Builds a connector and drops it. Raises ChannelMisconfigured."""
+        """Builds a connector and drops it. Raises ChannelMisconfigured, MethodNotOffered."""
         self._connector(account, credentials)
+        provider = registry.get(account.provider)
+        for index, method in enumerate(account.methods):
+            if method not in provider.capabilities.methods:
+                raise MethodNotOffered(
+                    f"{provider.name} does not offer {method}",
+                    field=f"channel_account.methods[{index}]",
+                )
+
+    def offers(self, channel_id: str, method: str, feature: Feature) -> bool:
+        """Of a channel that this replica has not heard of yet, yes: its connector will tell."""
+        if channel_id not in self._built:
+            return True
+        account = self._built[channel_id].stored.account
+        is_used = not account.methods or method in account.methods
+        return is_used and registry.get(account.provider).capabilities.offers(method, feature)
 
     async def keep_fresh(self) -> None:
         """Background loop: notices what other replicas were told."""
@@ -242,8 +267,7 @@ class Directory:
         return GuardedConnector(account.channel_id, inner, breaker)
 
     def _connector(self, account: ChannelAccount, credentials: Mapping[str, str]) -> Connector:
-        return registry.build(
-            account.provider,
+        wiring = Wiring(
             channel_id=account.channel_id,
             base_url=account.base_url,
             credentials=credentials,
@@ -252,6 +276,7 @@ class Directory:
             new_nonce=lambda: secrets.token_hex(16),
             timeout_s=self._timeout_s,
         )
+        return registry.build(account.provider, wiring)
 
 
 def _is_unknown(error: BaseException) -> bool:

@@ -1,67 +1,56 @@
-"""From a channel's row to a connector: the only place that knows which providers exist."""
+"""From a channel's row to a connector. Providers are found by their folders beside this module."""
 
-from collections.abc import Callable, Mapping
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final
 
-from libs.clock import Clock
-from services.gateway.channels.http import CALL_TIMEOUT_S, ChannelHttp
-from services.gateway.channels.simpay.connector import SimpayConnector
-from services.gateway.channels.wechat.connector import WechatConnector
+from services.gateway import channels
+from services.gateway.channels.provider import Provider, Wiring
 from services.gateway.domain.channel import ChannelMisconfigured, Connector
 
-PROVIDERS = ("simpay", "wechat")
+MODULE: Final = "provider"
 
 
-def build(
-    provider: str,
-    *,
-    channel_id: str,
-    base_url: str,
-    credentials: Mapping[str, str],
-    http: ChannelHttp,
-    clock: Clock,
-    new_nonce: Callable[[], str],
-    timeout_s: float = CALL_TIMEOUT_S,
-) -> Connector:
-    """Build the connector of one channel.
+def _found() -> Iterator[Provider]:
+    for folder in pkgutil.iter_modules(channels.__path__, f"{channels.__name__}."):
+        if folder.ispkg:
+            provider: Provider = importlib.import_module(f"{folder.name}.{MODULE}").PROVIDER
+            yield provider
 
-    `clock` must be the real one: signatures carry its time. `new_nonce` gives a fresh unguessable
-    token of 16 to 32 ASCII letters and digits. `credentials` of wechat: mchid, appid, apiv3_key,
-    merchant_serial, merchant_private_key_pem, platform_public_key_pem, platform_public_key_id; of
-    simpay: secret. Raises ChannelMisconfigured.
-    """
-    if not base_url.startswith(("http://", "https://")):
+
+PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
+    {provider.name: provider for provider in _found()}
+)
+
+
+def get(name: str, *, channel_id: str = "") -> Provider:
+    """The provider of this name. Raises ChannelMisconfigured."""
+    provider = PROVIDERS.get(name)
+    if provider is None:
         raise ChannelMisconfigured(
-            f"base_url of channel {channel_id} is not an http address", field="base_url"
+            f"provider {name[:40]!r} of channel {channel_id} is none of {', '.join(sorted(PROVIDERS))}",
+            field="provider",
         )
-    base_url = base_url.rstrip("/")
-    match provider:
-        case "wechat":
-            return WechatConnector(
-                base_url=base_url,
-                credentials=credentials,
-                http=http,
-                clock=clock,
-                new_nonce=new_nonce,
-                timeout_s=timeout_s,
-            )
-        case "simpay":
-            return SimpayConnector(
-                base_url=base_url,
-                secret=_secret(credentials),
-                http=http,
-                clock=clock,
-                new_nonce=new_nonce,
-                timeout_s=timeout_s,
-            )
-        case _:
+    return provider
+
+
+def build(name: str, wiring: Wiring) -> Connector:
+    """The connector of one channel. Raises ChannelMisconfigured, also for a credential that the provider does not know."""
+    if not wiring.base_url.startswith(("http://", "https://")):
+        raise ChannelMisconfigured(
+            f"base_url of channel {wiring.channel_id} is not an http address", field="base_url"
+        )
+    provider = get(name, channel_id=wiring.channel_id)
+    known = {credential.name: credential for credential in provider.credentials}
+    for given in wiring.credentials:
+        if given not in known:
+            raise ChannelMisconfigured(f"{name} has no credential {given[:40]!r}", field=given)
+    for credential in provider.credentials:
+        if credential.is_required and not wiring.credentials.get(credential.name):
             raise ChannelMisconfigured(
-                f"provider {provider!r} of channel {channel_id} is none of {', '.join(PROVIDERS)}",
-                field="provider",
+                f"the credential {credential.name} is missing", field=credential.name
             )
-
-
-def _secret(credentials: Mapping[str, str]) -> str:
-    secret = credentials.get("secret", "")
-    if not secret:
-        raise ChannelMisconfigured("the credential secret is missing", field="secret")
-    return secret
+    return provider.build(replace(wiring, base_url=wiring.base_url.rstrip("/")))

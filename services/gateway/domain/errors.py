@@ -213,6 +213,27 @@ class CaptureNotFound(FiscError):
     reason = "CAPTURE_NOT_FOUND"
 
 
+class MethodNotOffered(FiscError):
+    """The channel's provider does not offer this payment method."""
+
+    kind = ErrorKind.INVALID
+    reason = "METHOD_NOT_OFFERED"
+
+
+class RefundUnsupported(FiscError):
+    """The channel that took the payment gives nothing back, or only all of it."""
+
+    kind = ErrorKind.REJECTED
+    reason = "REFUND_UNSUPPORTED"
+
+
+class CaptureUnsupported(FiscError):
+    """The channel takes what it has reserved as a whole, or only once."""
+
+    kind = ErrorKind.REJECTED
+    reason = "CAPTURE_UNSUPPORTED"
+
+
 class BusinessDateInvalid(FiscError):
     """The business date is not a day of the calendar."""
 

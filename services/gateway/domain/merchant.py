@@ -30,6 +30,8 @@ class ChannelAccount:
     base_url: str
     currencies: tuple[str, ...]
     zone: str
+    methods: tuple[str, ...] = ()
+    """What it is used for; empty for everything that its provider offers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

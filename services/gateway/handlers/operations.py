@@ -11,6 +11,9 @@ from fisc.gateway.v1 import operations_pb2, operations_pb2_grpc
 from libs.clock import Clock
 from libs.paging import PageRequest
 from libs.rpc.convert import from_timestamp, to_timestamp
+from services.gateway.channels import registry
+from services.gateway.channels.provider import Provider
+from services.gateway.clients.wire import METHOD_NAMES, METHODS
 from services.gateway.domain.errors import BusinessDateInvalid
 from services.gateway.domain.merchant import ChannelAccount, Merchant
 from services.gateway.handlers import auth, messages
@@ -114,6 +117,7 @@ class OperationsHandlers(InterventionHandlers):
             base_url=wanted.base_url,
             currencies=tuple(wanted.currencies),
             zone=wanted.zone,
+            methods=tuple(METHOD_NAMES[method] for method in wanted.methods),
         )
         stored = await self._channels.put(
             account, dict(request.credentials), actor_id=auth.caller()
@@ -131,6 +135,13 @@ class OperationsHandlers(InterventionHandlers):
                 _channel_account(stored.account, stored.credential_names) for stored in page.items
             ],
             next_page_token=page.next_token,
+        )
+
+    async def ListProviders(
+        self, request: operations_pb2.ListProvidersRequest, context: Context
+    ) -> operations_pb2.ListProvidersResponse:
+        return operations_pb2.ListProvidersResponse(
+            providers=[_provider(each) for _, each in sorted(registry.PROVIDERS.items())]
         )
 
     async def FetchBill(
@@ -241,7 +252,30 @@ def _channel_account(
         base_url=account.base_url,
         currencies=account.currencies,
         zone=account.zone,
+        methods=[METHODS[method] for method in account.methods],
         credential_names=credential_names,
+    )
+
+
+def _provider(provider: Provider) -> operations_pb2.Provider:
+    message = operations_pb2.Provider
+    return message(
+        name=provider.name,
+        display_name=provider.display_name,
+        credentials=[
+            message.Credential(
+                name=each.name,
+                description=each.description,
+                is_secret=each.is_secret,
+                is_required=each.is_required,
+            )
+            for each in provider.credentials
+        ],
+        offers=[
+            message.Offer(method=METHODS[method], features=sorted(features))
+            for method, features in provider.capabilities.methods.items()
+        ],
+        account_features=sorted(provider.capabilities.account),
     )
 
 

@@ -1,4 +1,4 @@
-"""What methods need of payers, what payers have to do next, and how payees are paid."""
+"""What methods need of payers, what payers have to do next, how payees are paid, and what channels are used for."""
 
 from libs.db.migrate import run_sql
 
@@ -22,6 +22,7 @@ ALTER TABLE payment DROP COLUMN qr_content;
 ALTER TABLE payout
     ADD COLUMN method text NOT NULL DEFAULT 'BANK_TRANSFER',
     ADD COLUMN next_action jsonb;
+ALTER TABLE channel_account ADD COLUMN methods jsonb NOT NULL DEFAULT '[]';
 DROP INDEX callback_inbox_open;
 CREATE INDEX callback_inbox_open ON callback_inbox (result, received_at)
     WHERE result NOT IN ('APPLIED', 'DUPLICATE', 'NOTICED');

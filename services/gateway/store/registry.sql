@@ -26,19 +26,19 @@ SELECT EXISTS (SELECT FROM api_key WHERE key_id = $1)
 
 -- name: upsert_channel_account
 INSERT INTO channel_account
-    (channel_id, provider, base_url, currencies, zone, credential_names, sealed_credentials, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    (channel_id, provider, base_url, currencies, zone, methods, credential_names, sealed_credentials, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (channel_id) DO UPDATE SET
     provider = excluded.provider, base_url = excluded.base_url, currencies = excluded.currencies, zone = excluded.zone,
-    credential_names = excluded.credential_names, sealed_credentials = excluded.sealed_credentials,
+    methods = excluded.methods, credential_names = excluded.credential_names, sealed_credentials = excluded.sealed_credentials,
     updated_at = excluded.updated_at
 
 -- name: list_channel_accounts
-SELECT channel_id, provider, base_url, currencies, zone, credential_names, sealed_credentials, updated_at
+SELECT channel_id, provider, base_url, currencies, zone, methods, credential_names, sealed_credentials, updated_at
 FROM channel_account WHERE channel_id > $1 ORDER BY channel_id LIMIT $2
 
 -- name: get_channel_account
-SELECT channel_id, provider, base_url, currencies, zone, credential_names, sealed_credentials, updated_at
+SELECT channel_id, provider, base_url, currencies, zone, methods, credential_names, sealed_credentials, updated_at
 FROM channel_account WHERE channel_id = $1
 
 -- name: receive_callback

@@ -6,11 +6,13 @@ from typing_extensions import override
 
 from libs.errors import FiscError
 from services.gateway.domain import saga
+from services.gateway.domain.capability import Feature
 from services.gateway.domain.capture import Capture
 from services.gateway.domain.errors import (
     CaptureCurrencyMismatch,
     CaptureExceedsAuthorization,
     CaptureNotFound,
+    CaptureUnsupported,
     PaymentNotAuthorized,
 )
 from services.gateway.domain.follow_up import FollowUpState
@@ -26,7 +28,7 @@ class Captures(FollowUps[Capture]):
     def draft(
         self, payment: Payment, attempts: tuple[Attempt, ...], order: FollowUpOrder
     ) -> Capture:
-        """Raises PaymentNotAuthorized, CaptureCurrencyMismatch, CaptureExceedsAuthorization."""
+        """Raises PaymentNotAuthorized, CaptureCurrencyMismatch, CaptureExceedsAuthorization, CaptureUnsupported."""
         if order.currency and order.currency != payment.currency:
             raise CaptureCurrencyMismatch(field="amount.currency", currency=payment.currency)
         if payment.state is not PaymentState.AUTHORIZED:
@@ -34,6 +36,7 @@ class Captures(FollowUps[Capture]):
         amount_minor = _left_minor(payment) if order.amount_minor is None else order.amount_minor
         if not amount_minor:
             raise self.too_large(payment)
+        self._check_offer(payment, attempts[-1].channel_id, amount_minor)
         now = self._clock.now()
         return Capture(
             capture_id=self._ids.new("cap"),
@@ -53,6 +56,14 @@ class Captures(FollowUps[Capture]):
             hard_deadline_at=now + timedelta(seconds=saga.HARD_DEADLINE_S),
             next_run_at=saga.leased_until(now),
         )
+
+    def _check_offer(self, payment: Payment, channel_id: str, amount_minor: int) -> None:
+        is_first = not payment.captured_minor and not payment.capturing_minor
+        if is_first and amount_minor == payment.amount_minor:
+            return
+        feature = Feature.PARTIAL_CAPTURE if is_first else Feature.MULTIPLE_CAPTURE
+        if not self._channels.offers(channel_id, payment.method, feature):
+            raise CaptureUnsupported(field="amount", channel_id=channel_id)
 
     @override
     def too_large(self, payment: Payment) -> FiscError:

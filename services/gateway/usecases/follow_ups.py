@@ -18,6 +18,7 @@ from services.gateway.domain.payment import Payment
 from services.gateway.domain.refund import Refund
 from services.gateway.domain.saga import Attempt
 from services.gateway.store.sagas import SagaStore, SagaTable
+from services.gateway.usecases.ports import Channels
 
 F = TypeVar("F", Capture, Refund)
 
@@ -46,6 +47,7 @@ class FollowUps(ABC, Generic[F]):
         drives: Drives,
         store: SagaStore,
         table: SagaTable[F],
+        channels: Channels,
         clock: Clock,
         ids: IdSource,
     ) -> None:
@@ -53,6 +55,7 @@ class FollowUps(ABC, Generic[F]):
         self._drives = drives
         self._store = store
         self._table: SagaTable[F] = table
+        self._channels = channels
         self._clock = clock
         self._ids = ids
 

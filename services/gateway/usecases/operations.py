@@ -197,7 +197,7 @@ class ChannelAccounts:
             },
         )
         await self._registry.put_channel(account, names, sealed, record)
-        self._channels.forget(account.channel_id)
+        await self._channels.renew(account.channel_id)
         return StoredChannel(
             account=account, credential_names=names, sealed_credentials=sealed, updated_at=now
         )

@@ -6,6 +6,7 @@ from typing import Protocol
 from libs.errors import FiscError
 from libs.events.log import StoredEvent
 from libs.saga.table import BacklogLine
+from services.gateway.domain.capability import Feature
 from services.gateway.domain.channel import Connector
 from services.gateway.domain.merchant import ChannelAccount
 from services.gateway.domain.neighbours import (
@@ -53,11 +54,15 @@ class Channels(Protocol):
         ...
 
     def check(self, account: ChannelAccount, credentials: Mapping[str, str]) -> None:
-        """Raises ChannelMisconfigured for a row that no connector could be built from."""
+        """Raises ChannelMisconfigured for a row that no connector could be built from, MethodNotOffered."""
         ...
 
-    def forget(self, channel_id: str) -> None:
-        """Its account has changed: build it anew at the next use."""
+    def offers(self, channel_id: str, method: str, feature: Feature) -> bool:
+        """Whether a channel is used for this method and can do this with it; of one not known here yet, yes."""
+        ...
+
+    async def renew(self, channel_id: str) -> None:
+        """Its account has changed: build it anew."""
         ...
 
 

@@ -6,11 +6,13 @@ from typing_extensions import override
 
 from libs.errors import FiscError
 from services.gateway.domain import saga
+from services.gateway.domain.capability import Feature
 from services.gateway.domain.errors import (
     PaymentNotRefundable,
     RefundCurrencyMismatch,
     RefundNotFound,
     RefundTooLarge,
+    RefundUnsupported,
 )
 from services.gateway.domain.follow_up import FollowUpState
 from services.gateway.domain.payment import Payment, PaymentState
@@ -26,13 +28,17 @@ class Refunds(FollowUps[Refund]):
     def draft(
         self, payment: Payment, attempts: tuple[Attempt, ...], order: FollowUpOrder
     ) -> Refund:
-        """Raises PaymentNotRefundable, RefundCurrencyMismatch."""
+        """Raises PaymentNotRefundable, RefundCurrencyMismatch, RefundUnsupported."""
         if order.currency != payment.currency:
             raise RefundCurrencyMismatch(field="amount.currency", currency=payment.currency)
         # An earlier attempt that was paid late is refunded by itself; the last one is what the merchant was paid by.
         paid = [attempt for attempt in attempts if attempt.state is AttemptState.SUCCEEDED]
         if payment.state is not PaymentState.SUCCEEDED or not paid:
             raise PaymentNotRefundable(field="payment_id", state=payment.state.value)
+        is_all = order.amount_minor == payment.amount_minor
+        feature = Feature.REFUND if is_all else Feature.PARTIAL_REFUND
+        if not self._channels.offers(paid[-1].channel_id, payment.method, feature):
+            raise RefundUnsupported(field="amount", channel_id=paid[-1].channel_id)
         now = self._clock.now()
         return Refund(
             refund_id=self._ids.new("ref"),

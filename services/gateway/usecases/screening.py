@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 from libs.errors import FiscError
 from libs.money import is_currency
+from services.gateway.domain.capability import OPERATIONS
 from services.gateway.domain.errors import CurrencyNotEnabled, RequestIdReused, UnknownCurrency
 from services.gateway.domain.merchant import Merchant
 from services.gateway.domain.neighbours import AWAY, RiskQuery, RiskVerdict, RouteQuery
 from services.gateway.domain.saga import Plan
-from services.gateway.usecases.ports import Risk, Router
+from services.gateway.usecases.ports import Channels, Risk, Router
 
 # Both neighbours keep what they decided under a key made of the request_id, and notice another body before we do.
 _REUSED = frozenset({"EVALUATION_ID_REUSED", "ROUTE_KEY_REUSED"})
@@ -24,11 +25,12 @@ def check_currency(merchant: Merchant, currency: str) -> None:
 
 
 class Screening:
-    """Asks risk and the router at the same time, each once for all."""
+    """Asks risk and the router at the same time, each once for all. A plan holds only channels that can carry it out."""
 
-    def __init__(self, risk: Risk, router: Router) -> None:
+    def __init__(self, risk: Risk, router: Router, channels: Channels) -> None:
         self._risk = risk
         self._router = router
+        self._channels = channels
 
     async def screen(
         self, asks: Sequence[tuple[Merchant, RiskQuery, RouteQuery]]
@@ -36,9 +38,21 @@ class Screening:
         """Risk's verdict and the plan for each; RequestIdReused, or an error of kind UNAVAILABLE, for each that has none."""
         async with asyncio.TaskGroup() as group:
             judging = group.create_task(self._judge([(ask[0], ask[1]) for ask in asks]))
-            planning = group.create_task(self._router.route([query for _, _, query in asks]))
+            planning = group.create_task(self._plan([query for _, _, query in asks]))
         answers = zip(judging.result(), planning.result(), strict=True)
         return [_both(judged, planned) for judged, planned in answers]
+
+    async def _plan(self, queries: Sequence[RouteQuery]) -> list[Plan | FiscError]:
+        answers = await self._router.route(queries)
+        return [
+            answer if isinstance(answer, FiscError) else self._feasible(query, answer)
+            for query, answer in zip(queries, answers, strict=True)
+        ]
+
+    def _feasible(self, query: RouteQuery, plan: Plan) -> Plan:
+        """What the router was told of a channel may be more than its provider offers."""
+        feature = OPERATIONS[query.operation]
+        return tuple(each for each in plan if self._channels.offers(each, query.method, feature))
 
     async def _judge(
         self, asks: Sequence[tuple[Merchant, RiskQuery]]

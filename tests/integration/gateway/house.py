@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -80,6 +80,7 @@ class House:
             method_pb2.OPERATION_REFUND,
         ),
         fee_ppm: int = 6000,
+        used_for: Sequence[method_pb2.PaymentMethod.ValueType] = (),
         **profile: Any,
     ) -> str:
         """A channel of its own at the sandbox, known to router and gateway. Returns its id."""
@@ -125,6 +126,7 @@ class House:
                     ),
                     currencies=["CNY"],
                     zone="Asia/Shanghai",
+                    methods=used_for,
                 ),
                 credentials={"secret": secret},
             ),

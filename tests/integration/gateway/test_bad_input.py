@@ -203,3 +203,53 @@ async def test_a_channel_that_cannot_be_spoken_to_is_refused_and_harms_no_other(
 
     assert reason_of(refused.value) == "CHANNEL_MISCONFIGURED"
     assert (await house.pay(good)).state == payment_pb2.Payment.STATE_SUCCEEDED
+
+
+async def test_a_channel_is_not_registered_for_what_its_provider_lacks(house: House) -> None:
+    account = operations_pb2.ChannelAccount(
+        channel_id="wechat-for-cards",
+        provider="simpay",
+        base_url="http://127.0.0.1:1",
+        currencies=["CNY"],
+        zone="Asia/Shanghai",
+        methods=[CARD, method_pb2.PAYMENT_METHOD_BALANCE],
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await house.operations.UpsertChannelAccount(
+            operations_pb2.UpsertChannelAccountRequest(
+                request_id="bad-2", channel_account=account, credentials={"secret": "s"}
+            ),
+            timeout=TIMEOUT_S,
+            metadata=house.operator,
+        )
+
+    assert reason_of(refused.value) == "METHOD_NOT_OFFERED"
+    assert "BALANCE" in (refused.value.details() or "")
+
+
+async def test_a_channel_that_is_not_used_for_a_method_is_never_asked_for_it(house: House) -> None:
+    """However the router has it: here it thinks that the channel takes cards."""
+    channel = await house.new_channel(CARD, used_for=[method_pb2.PAYMENT_METHOD_ALIPAY_QR])
+
+    payment = await house.pay(channel)
+
+    assert (payment.state, payment.reason) == (payment_pb2.Payment.STATE_FAILED, "NO_CHANNEL")
+    assert await house.book(channel) == []
+
+
+async def test_operators_are_told_what_each_provider_needs_and_can_do(house: House) -> None:
+    answer = await house.operations.ListProviders(
+        operations_pb2.ListProvidersRequest(), timeout=TIMEOUT_S, metadata=house.operator
+    )
+
+    providers = {provider.name: provider for provider in answer.providers}
+    assert list(providers) == sorted(providers)
+    secrets = {each.name for each in providers["wechat"].credentials if each.is_secret}
+    assert secrets == {"apiv3_key", "merchant_private_key_pem"}
+    [offer] = [
+        each
+        for each in providers["wechat"].offers
+        if each.method == method_pb2.PAYMENT_METHOD_WECHAT_QR
+    ]
+    assert "PARTIAL_REFUND" in offer.features
+    assert "AUTHORIZATION" not in offer.features

@@ -12,6 +12,7 @@ from libs.db.pool import Pool, open_pool
 from libs.ids import SequentialIds
 from libs.saga.table import Saved
 from services.gateway.domain import payment as payments
+from services.gateway.domain.capability import Feature
 from services.gateway.domain.errors import SubjectNotFound
 from services.gateway.domain.merchant import ChannelAccount, Merchant
 from services.gateway.domain.neighbours import LedgerAccount
@@ -46,7 +47,10 @@ class Channels:
 
     def check(self, account: ChannelAccount, credentials: Mapping[str, str]) -> None: ...
 
-    def forget(self, channel_id: str) -> None: ...
+    def offers(self, channel_id: str, method: str, feature: Feature) -> bool:
+        return True
+
+    async def renew(self, channel_id: str) -> None: ...
 
 
 class Sealer:

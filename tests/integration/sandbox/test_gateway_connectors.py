@@ -10,6 +10,7 @@ import pytest
 from libs.clock import SystemClock
 from services.gateway.channels import registry
 from services.gateway.channels.http import ChannelHttp
+from services.gateway.channels.provider import Wiring
 from services.gateway.domain.channel import (
     BillNotReady,
     ChargeOrder,
@@ -35,13 +36,15 @@ def connector(
 ) -> Any:
     return registry.build(
         provider,
-        channel_id="channel",
-        base_url=f"{sandbox.url}{path}",
-        credentials=credentials,
-        http=http,
-        clock=SystemClock(),
-        new_nonce=lambda: secrets.token_hex(16),
-        timeout_s=2.0,
+        Wiring(
+            channel_id="channel",
+            base_url=f"{sandbox.url}{path}",
+            credentials=credentials,
+            http=http,
+            clock=SystemClock(),
+            new_nonce=lambda: secrets.token_hex(16),
+            timeout_s=2.0,
+        ),
     )
 
 

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from fisc.common.v1 import method_pb2 as _method_pb2
 from fisc.common.v1 import money_pb2 as _money_pb2
 from fisc.gateway.v1 import events_pb2 as _events_pb2
 from fisc.gateway.v1 import payment_pb2 as _payment_pb2
@@ -284,6 +285,7 @@ class ChannelAccount(_message.Message):
     CURRENCIES_FIELD_NUMBER: _builtins.int
     ZONE_FIELD_NUMBER: _builtins.int
     CREDENTIAL_NAMES_FIELD_NUMBER: _builtins.int
+    METHODS_FIELD_NUMBER: _builtins.int
     channel_id: _builtins.str
     """The channel, as the router knows it."""
     provider: _builtins.str
@@ -300,6 +302,10 @@ class ChannelAccount(_message.Message):
     def credential_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the credentials stored; never their values."""
 
+    @_builtins.property
+    def methods(self) -> _containers.RepeatedScalarFieldContainer[_method_pb2.PaymentMethod.ValueType]:
+        """What it is used for, each offered by its provider; empty for everything that the provider offers."""
+
     def __init__(
         self,
         *,
@@ -309,14 +315,158 @@ class ChannelAccount(_message.Message):
         currencies: _abc.Iterable[_builtins.str] | None = ...,
         zone: _builtins.str = ...,
         credential_names: _abc.Iterable[_builtins.str] | None = ...,
+        methods: _abc.Iterable[_method_pb2.PaymentMethod.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "channel_id", b"channel_id", "credential_names", b"credential_names", "currencies", b"currencies", "provider", b"provider", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "channel_id", b"channel_id", "credential_names", b"credential_names", "currencies", b"currencies", "methods", b"methods", "provider", b"provider", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChannelAccount: _TypeAlias = ChannelAccount  # noqa: Y015
+
+@_typing.final
+class Provider(_message.Message):
+    """Provider is a wire protocol that the gateway speaks, as data: what an account needs and what it can do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Credential(_message.Message):
+        """Credential is one value that an account needs."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        DESCRIPTION_FIELD_NUMBER: _builtins.int
+        IS_SECRET_FIELD_NUMBER: _builtins.int
+        IS_REQUIRED_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """Its name, as UpsertChannelAccount takes it."""
+        description: _builtins.str
+        """What it is, in a few words."""
+        is_secret: _builtins.bool
+        """Never to be shown again once it was entered."""
+        is_required: _builtins.bool
+        """Without it no account can be stored."""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            description: _builtins.str = ...,
+            is_secret: _builtins.bool = ...,
+            is_required: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "is_required", b"is_required", "is_secret", b"is_secret", "name", b"name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Offer(_message.Message):
+        """Offer is what can be done with one method."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        METHOD_FIELD_NUMBER: _builtins.int
+        FEATURES_FIELD_NUMBER: _builtins.int
+        method: _method_pb2.PaymentMethod.ValueType
+        """The method."""
+        @_builtins.property
+        def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """UPPER_SNAKE: PAYMENT, AUTHORIZATION, PARTIAL_CAPTURE, MULTIPLE_CAPTURE, REFUND, PARTIAL_REFUND, CLOSE, PAYOUT."""
+
+        def __init__(
+            self,
+            *,
+            method: _method_pb2.PaymentMethod.ValueType = ...,
+            features: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "method", b"method"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
+    OFFERS_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FEATURES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, as ChannelAccount.provider takes it."""
+    display_name: _builtins.str
+    """What people call it."""
+    @_builtins.property
+    def credentials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Provider.Credential]:
+        """What an account needs."""
+
+    @_builtins.property
+    def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Provider.Offer]:
+        """What it can do, by method."""
+
+    @_builtins.property
+    def account_features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UPPER_SNAKE, of an account as a whole: BILL, BALANCE."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        credentials: _abc.Iterable[Global___Provider.Credential] | None = ...,
+        offers: _abc.Iterable[Global___Provider.Offer] | None = ...,
+        account_features: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_features", b"account_features", "credentials", b"credentials", "display_name", b"display_name", "name", b"name", "offers", b"offers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Provider: _TypeAlias = Provider  # noqa: Y015
+
+@_typing.final
+class ListProvidersRequest(_message.Message):
+    """ListProvidersRequest asks for all of them; they are few."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProvidersRequest: _TypeAlias = ListProvidersRequest  # noqa: Y015
+
+@_typing.final
+class ListProvidersResponse(_message.Message):
+    """ListProvidersResponse holds them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def providers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Provider]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        providers: _abc.Iterable[Global___Provider] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["providers", b"providers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProvidersResponse: _TypeAlias = ListProvidersResponse  # noqa: Y015
 
 @_typing.final
 class UpsertChannelAccountRequest(_message.Message):

@@ -67,6 +67,11 @@ class OperationsServiceStub:
                 request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListChannelAccountsRequest.SerializeToString,
                 response_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListChannelAccountsResponse.FromString,
                 _registered_method=True)
+        self.ListProviders = channel.unary_unary(
+                '/fisc.gateway.v1.OperationsService/ListProviders',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListProvidersRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListProvidersResponse.FromString,
+                _registered_method=True)
         self.FetchBill = channel.unary_stream(
                 '/fisc.gateway.v1.OperationsService/FetchBill',
                 request_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.FetchBillRequest.SerializeToString,
@@ -192,6 +197,13 @@ class OperationsServiceServicer:
 
     def ListChannelAccounts(self, request, context):
         """ListChannelAccounts pages through them, without credentials.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProviders(self, request, context):
+        """ListProviders says which wire protocols there are, what an account of each needs, and what it can do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -342,6 +354,11 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.ListChannelAccounts,
                     request_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListChannelAccountsRequest.FromString,
                     response_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListChannelAccountsResponse.SerializeToString,
+            ),
+            'ListProviders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProviders,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListProvidersRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_operations__pb2.ListProvidersResponse.SerializeToString,
             ),
             'FetchBill': grpc.unary_stream_rpc_method_handler(
                     servicer.FetchBill,
@@ -589,6 +606,33 @@ class OperationsService:
             '/fisc.gateway.v1.OperationsService/ListChannelAccounts',
             fisc_dot_gateway_dot_v1_dot_operations__pb2.ListChannelAccountsRequest.SerializeToString,
             fisc_dot_gateway_dot_v1_dot_operations__pb2.ListChannelAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.OperationsService/ListProviders',
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.ListProvidersRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_operations__pb2.ListProvidersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,8 @@ class OperationsServiceStub:
     """UpsertChannelAccount stores how to reach a channel, its credentials sealed, and opens its ledger accounts."""
     ListChannelAccounts: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListChannelAccountsRequest, _operations_pb2.ListChannelAccountsResponse]
     """ListChannelAccounts pages through them, without credentials."""
+    ListProviders: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListProvidersRequest, _operations_pb2.ListProvidersResponse]
+    """ListProviders says which wire protocols there are, what an account of each needs, and what it can do."""
     FetchBill: _grpc.UnaryStreamMultiCallable[_operations_pb2.FetchBillRequest, _operations_pb2.FetchBillResponse]
     """FetchBill streams a channel's raw bill of one business day."""
     GetChannelBalance: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetChannelBalanceRequest, _operations_pb2.GetChannelBalanceResponse]
@@ -103,6 +105,8 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     """UpsertChannelAccount stores how to reach a channel, its credentials sealed, and opens its ledger accounts."""
     ListChannelAccounts: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListChannelAccountsRequest, _operations_pb2.ListChannelAccountsResponse]  # type: ignore[assignment]
     """ListChannelAccounts pages through them, without credentials."""
+    ListProviders: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListProvidersRequest, _operations_pb2.ListProvidersResponse]  # type: ignore[assignment]
+    """ListProviders says which wire protocols there are, what an account of each needs, and what it can do."""
     FetchBill: _aio.UnaryStreamMultiCallable[_operations_pb2.FetchBillRequest, _operations_pb2.FetchBillResponse]  # type: ignore[assignment]
     """FetchBill streams a channel's raw bill of one business day."""
     GetChannelBalance: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetChannelBalanceRequest, _operations_pb2.GetChannelBalanceResponse]  # type: ignore[assignment]
@@ -191,6 +195,14 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.ListChannelAccountsResponse, _abc.Awaitable[_operations_pb2.ListChannelAccountsResponse]]:
         """ListChannelAccounts pages through them, without credentials."""
+
+    @_abc_1.abstractmethod
+    def ListProviders(
+        self,
+        request: _operations_pb2.ListProvidersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.ListProvidersResponse, _abc.Awaitable[_operations_pb2.ListProvidersResponse]]:
+        """ListProviders says which wire protocols there are, what an account of each needs, and what it can do."""
 
     @_abc_1.abstractmethod
     def FetchBill(

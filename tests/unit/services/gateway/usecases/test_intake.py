@@ -12,6 +12,7 @@ from libs.errors import FiscError, Unavailable
 from libs.rpc import request_id
 from libs.saga.drives import Drives
 from services.gateway.domain import payment_flow
+from services.gateway.domain.capability import Feature
 from services.gateway.domain.errors import RequestIdReused
 from services.gateway.domain.merchant import Merchant
 from services.gateway.domain.neighbours import RiskQuery, RiskVerdict, RouteQuery
@@ -49,6 +50,10 @@ class Neighbours:
     async def route(self, queries: Sequence[RouteQuery]) -> list[Plan | FiscError]:
         return [self.plans.get(query.merchant_id, ("a",)) for query in queries]
 
+    def offers(self, channel_id: str, method: str, feature: Feature) -> bool:
+        """One channel reserves and does nothing else."""
+        return channel_id != "reserves" or (method, feature) == ("CARD", Feature.AUTHORIZATION)
+
 
 class Driver:
     """Rows by request, the commits they came in, and what was driven."""
@@ -84,7 +89,7 @@ class House:
     def __init__(self) -> None:
         self.neighbours, self.driver, self.drives = Neighbours(), Driver(), Drives()
         self.intake: Intake[Payment] = Intake(
-            screening=Screening(self.neighbours, self.neighbours),
+            screening=Screening(self.neighbours, self.neighbours, cast("Any", self.neighbours)),
             driver=cast("Any", self.driver),
             drives=self.drives,
             name="test",
@@ -224,6 +229,16 @@ async def test_trouble_of_one_is_nobody_elses(
     with pytest.raises(error):
         await bad
     assert [(await each).subject.merchant_id for each in (good, other)] == ["good", "other"]
+
+
+async def test_a_plan_holds_no_channel_whose_provider_would_refuse(house: House) -> None:
+    house.neighbours.plans = {"m1": ("reserves", "a", "b"), "m2": ("reserves",)}
+    house.driver.gone_on.set()
+
+    first, second = await house.take("m1"), await house.take("m2", "r2")
+
+    assert first.subject.plan == ("a", "b")
+    assert (second.subject.state, second.subject.reason) == (PaymentState.FAILED, "NO_CHANNEL")
 
 
 @pytest.mark.parametrize(
