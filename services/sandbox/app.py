@@ -1,17 +1,16 @@
-"""Puts the sandbox together: book, clock, faults, the two providers, control, page, as one app."""
+"""Puts the sandbox together: book, clock, faults, the providers there are, control, page, as one app."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
-from services.sandbox import crypto, gate
+from services.sandbox import gate
 from services.sandbox.book import Book
 from services.sandbox.chance import Chance
 from services.sandbox.clock import BusinessClock
@@ -21,55 +20,41 @@ from services.sandbox.fate import Fate
 from services.sandbox.faults import FaultBoard
 from services.sandbox.notifier import Notifier
 from services.sandbox.page import Page
-from services.sandbox.simpay import Simpay
-from services.sandbox.wechat import WechatPay
-from services.sandbox.wechat_bills import TradeBills
+from services.sandbox.provider import House, Options
+from services.sandbox.registry import PROVIDERS
+
+__all__ = ["Options", "build"]
 
 BOOK_FILE = "sandbox.sqlite3"
-KEY_FILE = "wechat_platform_key.pem"
 _CLOCK_OFFSET = "clock_offset_ms"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How the sandbox behaves; see the settings of the same names."""
-
-    seed: str = "fisc"
-    callback_backoff_s: Sequence[float] = (0.25, 1.0, 3.0, 10.0, 30.0)
-    bill_ready_hour: int = 0
-    bill_byte_order_mark: bool = True
-    control_open: bool = False
 
 
 def build(data_dir: Path, options: Options) -> Starlette:
     """The application over the book in `data_dir`. Its lifespan delivers callbacks."""
     book = Book(data_dir / BOOK_FILE)
-    key = crypto.PlatformKey(data_dir / KEY_FILE)
     clock = BusinessClock(
         int(book.meta(_CLOCK_OFFSET, "0")),
         on_change=lambda offset_ms: book.set_meta(_CLOCK_OFFSET, str(offset_ms)),
     )
     faults = FaultBoard(book, clock)
-    fate = Fate(Chance(options.seed))
+    habits = {name: provider.habits for name, provider in PROVIDERS.items()}
+    fate = Fate(Chance(options.seed), habits)
     notifier = Notifier(book=book, faults=faults, backoff_s=options.callback_backoff_s)
     exchange = Exchange(book=book, clock=clock, fate=fate, notifier=notifier)
-    entry = gate.Gate(faults, fate)
-    simpay = Simpay(exchange=exchange, entry=entry, faults=faults)
-    trade_bills = TradeBills(
-        book=book,
-        clock=clock,
+    house = House(
+        exchange=exchange,
+        gate=gate.Gate(faults, fate),
         faults=faults,
-        ready_hour=options.bill_ready_hour,
-        byte_order_mark=options.bill_byte_order_mark,
+        data_dir=data_dir,
+        options=options,
     )
-    wechat = WechatPay(exchange=exchange, entry=entry, key=key, trade_bills=trade_bills)
-    notifier.renderers = {"simpay": simpay.letter, "wechat": wechat.letter}
+    players = {name: provider.play(house) for name, provider in PROVIDERS.items()}
+    notifier.renderers = {name: player.letter for name, player in players.items()}
     control = Control(
         exchange=exchange,
         faults=faults,
         notifier=notifier,
-        wechat=wechat,
-        key=key,
+        players=players,
         open_to_all=options.control_open,
     )
     page = Page(exchange=exchange, faults=faults, open_to_all=options.control_open)
@@ -93,7 +78,6 @@ def build(data_dir: Path, options: Options) -> Starlette:
         Route("/healthz", healthz, methods=["GET"]),
         *page.routes(),
         control.routes(),
-        simpay.routes(),
-        wechat.routes(),
+        *(Mount(f"/{name}", routes=player.routes()) for name, player in players.items()),
     ]
     return Starlette(routes=routes, lifespan=lifespan)

@@ -5,7 +5,7 @@ callers on the loopback interface unless told otherwise.
 """
 
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -15,16 +15,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from services.sandbox import crypto
 from services.sandbox.clock import parse_day, real_now, rfc3339
 from services.sandbox.errors import OrderUnknown, PayoutUnknown
 from services.sandbox.exchange import Exchange
 from services.sandbox.faults import FaultBoard, FaultName
 from services.sandbox.gate import Failing
 from services.sandbox.notifier import DELIVERY_TIMEOUT_S, Notifier
+from services.sandbox.provider import Player
 from services.sandbox.records import Account, Callback, Order
+from services.sandbox.registry import PROVIDERS
 from services.sandbox.validation import bad_param, parse
-from services.sandbox.wechat import WechatPay
 
 LATENCY_MAX_MS = 120_000
 CALLBACKS_SHOWN = 1000
@@ -85,16 +85,14 @@ class Control:
         exchange: Exchange,
         faults: FaultBoard,
         notifier: Notifier,
-        wechat: WechatPay,
-        key: crypto.PlatformKey,
+        players: Mapping[str, Player],
         open_to_all: bool,
     ) -> None:
         self._exchange = exchange
         self._book = exchange.book
         self._faults = faults
         self._notifier = notifier
-        self._wechat = wechat
-        self._key = key
+        self._players = players
         self._open_to_all = open_to_all
 
     def routes(self) -> Mount:
@@ -140,23 +138,19 @@ class Control:
 
     async def _register(self, request: Request) -> Json:
         account = parse(Account, await request.body())
+        provider = PROVIDERS.get(account.provider)
+        if provider is None:
+            raise bad_param("/provider", f"is none of {', '.join(sorted(PROVIDERS))}")
+        parse(provider.terms, orjson.dumps(account.terms))
         known = self._book.account(account.account_id)
         if known is not None and known.provider != account.provider:
             raise Failing(409, "ACCOUNT_CONFLICT", "the account exists with another provider")
-        if account.provider == "simpay":
-            self._book.save_account(account)
-            return {"account_id": account.account_id, "provider": "simpay"}
-        try:
-            crypto.merchant_key(account.merchant_public_key_pem)
-        except ValueError as error:
-            issue = "is not an RSA public key in PEM"
-            raise bad_param("/merchant_public_key_pem", issue) from error
         self._book.save_account(account)
         return {
             "account_id": account.account_id,
-            "provider": "wechat",
-            "platform_public_key_pem": self._key.public_key_pem,
-            "public_key_id": self._key.public_key_id,
+            "provider": account.provider,
+            "base_path": provider.base_path.format(account_id=account.account_id),
+            **self._players[account.provider].introduction(account),
         }
 
     async def _accounts(self, _: Request) -> Json:
@@ -216,8 +210,9 @@ class Control:
     async def _signtest(self, request: Request) -> Json:
         body = parse(SigntestBody, await request.body())
         account = self._account(body.account_id)
-        if account.provider != "wechat":
-            raise bad_param("/account_id", "only wechat accounts are probed")
+        probe = self._players[account.provider].probe(account)
+        if probe is None:
+            raise bad_param("/account_id", f"{account.provider} sends no probes")
         url = body.notify_url
         if not url:
             latest = self._book.select(
@@ -225,7 +220,7 @@ class Control:
             )
             url = latest[0].notify_url if latest else ""
         async with httpx.AsyncClient(timeout=DELIVERY_TIMEOUT_S, trust_env=False) as client:
-            passed, answer = await self._notifier.send(client, url, self._wechat.probe(account))
+            passed, answer = await self._notifier.send(client, url, probe)
         return {"passed": passed, "answer": answer}
 
     async def _show_book(self, request: Request) -> Json:

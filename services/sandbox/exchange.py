@@ -1,7 +1,7 @@
 """What a channel decides: charges and authorisations, payers who pay, closes, refunds.
 
 Every method is synchronous, so it is atomic on the event loop; each changes the book in one
-transaction. Both wire protocols speak to this one set of rules.
+transaction. Every wire protocol speaks to this one set of rules.
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ AUTHORIZATION_EXPIRED = "AUTH_EXPIRED"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargeRequest:
-    """A charge as asked for, in either protocol. `immediate` means without a payer's act."""
+    """A charge as asked for, in any protocol. `immediate` means without a payer's act."""
 
     out_ref: str
     amount: int
@@ -37,6 +37,7 @@ class ChargeRequest:
     attach: str = ""
     immediate: bool = True
     capture_later: bool = False
+    extra: str = ""
 
 
 class Exchange:
@@ -167,6 +168,7 @@ class Exchange:
         reason: str,
         notify_url: str,
         fee_returns: bool,
+        extra: str = "",
     ) -> Refund:
         """Refund part of a paid order, or return the refund already there. Raises Conflict."""
         known = self.book.find(Refund, account.account_id, out_ref)
@@ -192,6 +194,7 @@ class Exchange:
             settle_at_ms=settle_at_ms,
             created_at=now,
             finished_at=now if code else None,
+            extra=extra,
         )
         with self.book.transaction():
             self.book.save(refund)
@@ -256,6 +259,7 @@ class Exchange:
             created_at=self.clock.now(),
             paid_at=None,
             capture_later=request.capture_later,
+            extra=request.extra,
         )
 
     def _tombstone(self, account: Account, out_ref: str) -> Order:

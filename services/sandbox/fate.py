@@ -1,26 +1,42 @@
 """What becomes of a reference: seeded chance put in terms of payers, banks and channels."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date
 
 from services.sandbox import clock as clocks
 from services.sandbox import records
 from services.sandbox.chance import Chance
-from services.sandbox.records import Account
+from services.sandbox.records import Account, SpanMs
 
 HARD_DECLINES = ("INSUFFICIENT_FUNDS", "CARD_EXPIRED", "RISK_REJECTED")
 SOFT_DECLINES = ("CHANNEL_BUSY", "LIMIT_EXCEEDED", "CHANNEL_MAINTENANCE")
 DECLINE_ON_DEMAND = "sim:"
 """A payer token `sim:CARD_EXPIRED` is always declined with that code."""
-WECHAT_SETTLE_MS = (150, 600)
 
-_PROVIDER_REF_PREFIX = {"charge": "42000", "refund": "50300", "payout": "13300"}
+
+def plain_ref(day: date, kind: str, digits: str) -> str:
+    """A reference as a provider without habits of its own writes it."""
+    return f"{kind[0].upper()}{day:%Y%m%d}{digits}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """How a provider numbers things and how long it takes, where the account's profile does not say."""
+
+    qr_prefix: str
+    provider_ref: Callable[[date, str, str], str] = plain_ref
+    """From the business day, the kind of thing and twelve digits of chance."""
+    settle_after_ms: SpanMs | None = None
 
 
 class Fate:
-    """Decisions that depend on nothing but the account's profile and the reference."""
+    """Decisions that depend on nothing but the account's profile, its provider's habits, and the reference."""
 
-    def __init__(self, chance: Chance) -> None:
+    def __init__(self, chance: Chance, habits: Mapping[str, Habits]) -> None:
+        """`habits` by provider."""
         self._chance = chance
+        self._habits = habits
 
     def verdict(
         self, account: Account, out_ref: str, payer_token: str, *, immediate: bool
@@ -67,9 +83,7 @@ class Fate:
 
     def settle_at_ms(self, account: Account, out_ref: str) -> int | None:
         """When a capture, refund or payout arrives, in real time; None is at once."""
-        span = account.profile.settle_after_ms
-        if span is None and account.provider == "wechat":
-            span = WECHAT_SETTLE_MS
+        span = account.profile.settle_after_ms or self._habits[account.provider].settle_after_ms
         if span is None:
             return None
         return clocks.now_ms() + self._chance.between_ms(
@@ -85,9 +99,7 @@ class Fate:
     def provider_ref(self, day: date, account: Account, kind: str, out_ref: str) -> str:
         """The channel's own number for a charge, refund or payout."""
         digits = self._chance.digits(account.account_id, out_ref, kind, 12)
-        if account.provider == "wechat":
-            return f"{_PROVIDER_REF_PREFIX[kind]}00{digits[:3]}{day:%Y%m%d}{digits[2:]}"
-        return f"{kind[0].upper()}{day:%Y%m%d}{digits}"
+        return self._habits[account.provider].provider_ref(day, kind, digits)
 
     def payer(self, account: Account, out_ref: str) -> str:
         """The payer's identifier at the channel (an openid)."""
@@ -95,5 +107,5 @@ class Fate:
 
     def qr_content(self, account: Account, out_ref: str) -> str:
         """What a payer scans."""
-        scheme = "weixin://wxpay/bizpayurl?pr=" if account.provider == "wechat" else "simpay://pay/"
-        return scheme + self._chance.digits(account.account_id, out_ref, "qr", 16)
+        prefix = self._habits[account.provider].qr_prefix
+        return prefix + self._chance.digits(account.account_id, out_ref, "qr", 16)

@@ -10,6 +10,8 @@ from services.sandbox.fate import Fate
 from services.sandbox.faults import FaultBoard
 from services.sandbox.records import Account
 
+# The gate's own codes; a provider says them in its own words.
+RATE_LIMITED, SYSTEM_ERROR = "RATE_LIMITED", "SYSTEM_ERROR"
 HIDING_FAULTS = ("timeout_after_charge", "commit_then_error")
 
 requests_total = prometheus_client.Counter(
@@ -45,7 +47,7 @@ class Gone(Exception):
 
 
 class Gate:
-    """Faults before and after the deed, in one place for both providers."""
+    """Faults before and after the deed, in one place for all providers."""
 
     def __init__(self, faults: FaultBoard, fate: Fate) -> None:
         self._faults = faults
@@ -59,10 +61,9 @@ class Gate:
         if slow := self._faults.take(*who, "slow", operation, out_ref):
             await asyncio.sleep(slow.latency_ms / 1000)
         if self._faults.take(*who, "error_5xx", operation, out_ref):
-            raise Failing(500, "SYSTEM_ERROR", "system error, nothing was done")
+            raise Failing(500, SYSTEM_ERROR, "system error, nothing was done")
         if self._faults.take(*who, "rate_limited", operation, out_ref):
-            code = "FREQUENCY_LIMITED" if account.provider == "wechat" else "RATE_LIMITED"
-            raise Failing(429, code, "too many requests, nothing was done")
+            raise Failing(429, RATE_LIMITED, "too many requests, nothing was done")
         await asyncio.sleep(self._fate.latency_s(account, out_ref, operation))
 
     def hidden(self, account: Account, operation: str, out_ref: str) -> str:
@@ -77,7 +78,7 @@ class Gate:
         if fault == "timeout_after_charge":
             raise Gone(transport.NeverAnswer())
         if fault == "commit_then_error":
-            raise Failing(500, "SYSTEM_ERROR", "system error after the deed was done")
+            raise Failing(500, SYSTEM_ERROR, "system error after the deed was done")
 
     def spoils_signature(self, account: Account, what: str, out_ref: str) -> bool:
         """Whether this answer (or callback) goes out with a bad signature."""

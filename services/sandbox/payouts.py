@@ -43,6 +43,7 @@ class Payouts:
         payee_name: str,
         description: str,
         notify_url: str,
+        extra: str = "",
     ) -> Payout:
         """Send money to a payee, or return the payout already there. Raises Conflict."""
         known = self._book.find(Payout, account.account_id, out_ref)
@@ -71,6 +72,7 @@ class Payouts:
             created_at=now,
             finished_at=None if enough else now,
             notify_url=notify_url,
+            extra=extra,
         )
         with self._book.transaction():
             self._book.save(payout)

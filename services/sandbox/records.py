@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Provider = Literal["simpay", "wechat"]
 Rate = Annotated[float, Field(ge=0, le=1)]
 SpanMs = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
@@ -68,31 +67,26 @@ class Profile(BaseModel):
 
 
 class Account(BaseModel):
-    """A merchant registered with a provider."""
+    """A merchant registered with a provider. `terms` are what its provider asks for: numbers, keys, secrets.
+
+    In JSON they stand beside the other fields, which no provider may ask for again.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    provider: Provider
+    provider: str
     account_id: str = Field(pattern=r"^[0-9A-Za-z_\-]{1,64}$")
     profile: Profile = Profile()
-    secret: str = ""
-    appid: str = ""
-    apiv3_key: str = ""
-    merchant_serial: str = ""
-    merchant_public_key_pem: str = ""
+    terms: dict[str, str] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _keys_are_complete(self) -> Self:
-        if self.provider == "simpay":
-            if not self.secret:
-                raise ValueError("secret: a simpay account needs one")
-            return self
-        for name in ("appid", "merchant_serial", "merchant_public_key_pem"):
-            if not getattr(self, name):
-                raise ValueError(f"{name}: a wechat account needs it")
-        if len(self.apiv3_key.encode()) != 32:  # noqa: PLR2004 (AES-256: the key is 32 bytes)
-            raise ValueError("apiv3_key: must be 32 bytes")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _terms_stand_beside(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "terms" in values:
+            return values
+        own = {name: value for name, value in values.items() if name in cls.model_fields}
+        terms = {name: value for name, value in values.items() if name not in cls.model_fields}
+        return own | {"terms": terms}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +120,8 @@ class Order:
     capture_later: bool = False
     captured: int = 0
     authorized_until: datetime | None = None
+    extra: str = ""
+    """What the provider's protocol wants kept with it."""
 
     @property
     def is_tombstone(self) -> bool:
@@ -178,6 +174,7 @@ class Refund:
     settle_at_ms: int | None
     created_at: datetime
     finished_at: datetime | None
+    extra: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +198,7 @@ class Payout:
     notify_url: str = ""
     return_at_ms: int | None = None
     returned_at: datetime | None = None
+    extra: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

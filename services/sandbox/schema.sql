@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS charge_order (
     fee INTEGER NOT NULL, times_charged INTEGER NOT NULL,
     created_at TEXT NOT NULL, paid_at TEXT,
     capture_later INTEGER NOT NULL DEFAULT 0, captured INTEGER NOT NULL DEFAULT 0,
-    authorized_until TEXT,
+    authorized_until TEXT, extra TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (account_id, out_ref)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS charge_order_paid ON charge_order (account_id, substr(paid_at, 1, 10));
@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS refund (
     account_id TEXT NOT NULL, out_ref TEXT NOT NULL, order_ref TEXT NOT NULL, status TEXT NOT NULL,
     amount INTEGER NOT NULL, currency TEXT NOT NULL, reason TEXT NOT NULL, notify_url TEXT NOT NULL,
     provider_ref TEXT NOT NULL, code TEXT NOT NULL, fee INTEGER NOT NULL, settle_at_ms INTEGER,
-    created_at TEXT NOT NULL, finished_at TEXT,
+    created_at TEXT NOT NULL, finished_at TEXT, extra TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (account_id, out_ref)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS refund_order ON refund (account_id, order_ref);
@@ -56,6 +56,7 @@ CREATE TABLE IF NOT EXISTS payout (
     provider_ref TEXT NOT NULL, code TEXT NOT NULL, fee INTEGER NOT NULL, settle_at_ms INTEGER,
     created_at TEXT NOT NULL, finished_at TEXT,
     notify_url TEXT NOT NULL DEFAULT '', return_at_ms INTEGER, returned_at TEXT,
+    extra TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (account_id, out_ref)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS payout_return_day ON payout (account_id, substr(returned_at, 1, 10));

@@ -14,16 +14,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.sandbox import app, crypto
+from services.sandbox import app
 from tests.integration.sandbox.support import Merchant, Receiver, Sandbox, serving
 
 
 @pytest.fixture(scope="session")
-def platform_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One platform key for all tests: making an RSA key takes long."""
-    path = tmp_path_factory.mktemp("sandbox") / app.KEY_FILE
-    crypto.PlatformKey(path)
-    return path
+def platform_keys(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The providers' own keys, once for all tests: making an RSA key takes long."""
+    folder = tmp_path_factory.mktemp("sandbox")
+    app.build(folder, app.Options())
+    return sorted(folder.glob("*.pem"))
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +46,9 @@ def merchant() -> Merchant:
 
 
 @pytest.fixture
-async def sandbox(tmp_path: Path, platform_key: Path) -> AsyncIterator[Sandbox]:
-    shutil.copy(platform_key, tmp_path)
+async def sandbox(tmp_path: Path, platform_keys: list[Path]) -> AsyncIterator[Sandbox]:
+    for path in platform_keys:
+        shutil.copy(path, tmp_path)
     options = app.Options(callback_backoff_s=(0.05, 0.05, 0.05))
     async with (
         serving(app.build(tmp_path, options)) as url,

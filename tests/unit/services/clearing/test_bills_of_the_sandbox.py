@@ -12,16 +12,15 @@ from services.sandbox import bills as sandbox_bills
 from services.sandbox import records
 from services.sandbox.clock import SHANGHAI
 from services.sandbox.records import Account, Capture, Order, Payout, Profile, Refund
+from services.sandbox.simpay.bills import day_file
+from services.sandbox.wechat.bills import trade_bill
 
 DAY = date(2026, 11, 12)
 PAID_AT = datetime(2026, 11, 12, 17, 7, 11, tzinfo=SHANGHAI)
 ACCOUNT = Account(
     provider="wechat",
     account_id="1601959334",
-    appid="wx81be3101902f7cb2",
-    apiv3_key="k" * 32,
-    merchant_serial="00FF",
-    merchant_public_key_pem="-",
+    terms={"appid": "wx81be3101902f7cb2"},
     profile=Profile(fee_bps=100),
 )
 ORDER = Order(
@@ -100,9 +99,7 @@ PAYOUT = Payout(
 @pytest.mark.parametrize("day", [DAY, date(2026, 11, 11)])
 @pytest.mark.parametrize("mark", [True, False])
 def test_wechats(day: date, mark: bool) -> None:
-    content = sandbox_bills.wechat(
-        ACCOUNT, day, [ORDER, REFUND], {"o1": ORDER}, byte_order_mark=mark
-    )
+    content = trade_bill(ACCOUNT, day, [ORDER, REFUND], {"o1": ORDER}, byte_order_mark=mark)
     lines = bills.parse("wechat", content).lines
     assert {(line.kind, line.out_ref, line.amount_minor, line.fee_e4) for line in lines} == {
         (ItemKind.PAYMENT, "o1", 200_001, 20_000_000),
@@ -112,7 +109,7 @@ def test_wechats(day: date, mark: bool) -> None:
 
 
 def test_simpays() -> None:
-    content = sandbox_bills.simpay([ORDER, replace(REFUND, fee=0)])
+    content = day_file([ORDER, replace(REFUND, fee=0)])
     payment, refund = bills.parse("simpay", content).lines
     assert (payment.out_ref, payment.amount_minor, payment.fee_e4) == ("o1", 200_001, 20_000_000)
     assert (refund.kind, refund.out_ref, refund.provider_ref) == (
@@ -123,7 +120,7 @@ def test_simpays() -> None:
 
 
 def test_simpays_captures_and_returned_payouts() -> None:
-    content = sandbox_bills.simpay([CAPTURE, PAYOUT, sandbox_bills.payout_return(PAYOUT)])
+    content = day_file([CAPTURE, PAYOUT, sandbox_bills.payout_return(PAYOUT)])
     lines = bills.parse("simpay", content).lines
     assert [(line.kind, line.out_ref, line.amount_minor, line.fee_e4) for line in lines] == [
         (ItemKind.PAYMENT, "c1", 400, 40_000),

@@ -6,16 +6,14 @@ from datetime import date, datetime
 from services.sandbox import bills, records
 from services.sandbox.clock import SHANGHAI
 from services.sandbox.records import Account, Order, Profile, Refund
+from services.sandbox.wechat.bills import trade_bill
 
 DAY = date(2026, 11, 11)
 PAID_AT = datetime(2026, 11, 11, 17, 7, 11, tzinfo=SHANGHAI)
 ACCOUNT = Account(
     provider="wechat",
     account_id="1601959334",
-    appid="wx81be3101902f7cb2",
-    apiv3_key="k" * 32,
-    merchant_serial="00FF",
-    merchant_public_key_pem="-",
+    terms={"appid": "wx81be3101902f7cb2"},
     profile=Profile(fee_bps=100),
 )
 ORDER = Order(
@@ -80,7 +78,7 @@ SUMMARY_ROW = "`2,`2000.01,`50.00,`0.00,`19.50000,`2000.01,`50.00"
 
 def render(lines: list[bills.Line], day: date = DAY, *, byte_order_mark: bool = False) -> str:
     orders = {ORDER.out_ref: ORDER}
-    return bills.wechat(ACCOUNT, day, lines, orders, byte_order_mark=byte_order_mark).decode()
+    return trade_bill(ACCOUNT, day, lines, orders, byte_order_mark=byte_order_mark).decode()
 
 
 def test_a_trade_bill_has_the_27_columns_the_backticks_and_the_summary() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from services.sandbox import crypto
 from services.sandbox.book import Book
 from services.sandbox.chance import Chance
 from services.sandbox.clock import SHANGHAI, BusinessClock, parse_day, real_now
 from services.sandbox.faults import FaultBoard
+from services.sandbox.wechat import signing
 
 
 @pytest.fixture
@@ -94,14 +94,14 @@ def test_only_an_endless_fault_counts_as_standing(board: FaultBoard) -> None:
 
 def test_the_platform_key_is_made_once_and_only_the_owner_may_read_it(tmp_path: Path) -> None:
     path = tmp_path / "data" / "key.pem"
-    first, second = crypto.PlatformKey(path), crypto.PlatformKey(path)
+    first, second = signing.PlatformKey(path), signing.PlatformKey(path)
     assert first.public_key_pem == second.public_key_pem
     assert first.public_key_id == second.public_key_id
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_probe_signature_never_verifies(tmp_path: Path) -> None:
-    key = crypto.PlatformKey(tmp_path / "key.pem")
-    assert crypto.verify_merchant(key.public_key_pem, b"m", key.sign(b"m"))
-    assert not crypto.verify_merchant(key.public_key_pem, b"m", crypto.probe_signature())
-    assert not crypto.verify_merchant(key.public_key_pem, b"x", key.sign(b"m"))
+    key = signing.PlatformKey(tmp_path / "key.pem")
+    assert signing.verify_merchant(key.public_key_pem, b"m", key.sign(b"m"))
+    assert not signing.verify_merchant(key.public_key_pem, b"m", signing.probe_signature())
+    assert not signing.verify_merchant(key.public_key_pem, b"x", key.sign(b"m"))

@@ -92,7 +92,7 @@ def transaction(account: Account, order: Order, *, refunded: bool) -> Json:
     """An order as a query answers it, and as a payment notification carries it."""
     state = trade_state(order, refunded=refunded)
     content: Json = {
-        "appid": account.appid,
+        "appid": account.terms["appid"],
         "mchid": account.account_id,
         "out_trade_no": order.out_ref,
         "trade_state": state,

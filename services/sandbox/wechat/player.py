@@ -1,4 +1,4 @@
-"""WeChat Pay API v3 for direct merchants: native orders, close, refunds, callbacks, trade bills."""
+"""WeChat Pay's endpoints and notifications: native orders, close, refunds, trade bills."""
 
 import asyncio
 import uuid
@@ -8,21 +8,24 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
-from services.sandbox import crypto, gate, records, wechat_auth
-from services.sandbox import wechat_messages as messages
+from services.sandbox import gate, records
 from services.sandbox.clock import rfc3339
 from services.sandbox.errors import Conflict, OrderUnknown
-from services.sandbox.exchange import ChargeRequest, Exchange
+from services.sandbox.exchange import ChargeRequest
 from services.sandbox.gate import Failing
 from services.sandbox.notifier import Letter
+from services.sandbox.provider import House
 from services.sandbox.records import Account, Callback, Order, Refund
 from services.sandbox.validation import bad_param, parse
-from services.sandbox.wechat_auth import Call
-from services.sandbox.wechat_bills import DOWNLOAD_PATH, TradeBills
+from services.sandbox.wechat import auth, messages, signing
+from services.sandbox.wechat.auth import Call
+from services.sandbox.wechat.trade_bills import DOWNLOAD_PATH, TradeBills
 
+KEY_FILE = "wechat_platform_key.pem"
 ACKNOWLEDGED = frozenset({200, 204})
+_GATE_CODES = {gate.RATE_LIMITED: "FREQUENCY_LIMITED"}
 
 Json = dict[str, Any]
 Handler = Callable[[Call], Awaitable[Json | Response | None]]
@@ -31,22 +34,21 @@ Handler = Callable[[Call], Awaitable[Json | Response | None]]
 class WechatPay:
     """All wechat accounts, under `/wechat`; an account is known by its mchid."""
 
-    def __init__(
-        self,
-        *,
-        exchange: Exchange,
-        entry: gate.Gate,
-        key: crypto.PlatformKey,
-        trade_bills: TradeBills,
-    ) -> None:
-        self._exchange = exchange
-        self._book = exchange.book
-        self._gate = entry
-        self._key = key
-        self._trade_bills = trade_bills
+    def __init__(self, house: House) -> None:
+        self._exchange = house.exchange
+        self._book = house.exchange.book
+        self._gate = house.gate
+        self._key = signing.PlatformKey(house.data_dir / KEY_FILE)
+        self._trade_bills = TradeBills(
+            book=house.exchange.book,
+            clock=house.exchange.clock,
+            faults=house.faults,
+            ready_hour=house.options.bill_ready_hour,
+            byte_order_mark=house.options.bill_byte_order_mark,
+        )
 
-    def routes(self) -> Mount:
-        """What to mount in the application."""
+    def routes(self) -> list[Route]:
+        """One set for all merchants: who asks stands in the signature."""
         transactions = "/v3/pay/transactions"
         refunds = "/v3/refund/domestic/refunds"
         table: list[tuple[str, str, str, Handler]] = [
@@ -59,13 +61,17 @@ class WechatPay:
             ("GET", "/v3/bill/tradebill", "bill", self._announce_bill),
             ("GET", DOWNLOAD_PATH, "bill_download", self._download_bill),
         ]
-        return Mount(
-            wechat_auth.PREFIX,
-            routes=[
-                Route(path, self._endpoint(operation, handler), methods=[method])
-                for method, path, operation, handler in table
-            ],
-        )
+        return [
+            Route(path, self._endpoint(operation, handler), methods=[method])
+            for method, path, operation, handler in table
+        ]
+
+    def introduction(self, _: Account) -> dict[str, str]:
+        """WeChat's own key, and the number under which it signs."""
+        return {
+            "platform_public_key_pem": self._key.public_key_pem,
+            "public_key_id": self._key.public_key_id,
+        }
 
     async def letter(self, callback: Callback) -> Letter | None:
         """The encrypted and signed notification of what the book says now."""
@@ -84,9 +90,11 @@ class WechatPay:
 
     def probe(self, account: Account) -> Letter:
         """A notification whose signature must fail; only a 4xx or 5xx is the right answer."""
-        resource = crypto.encrypt_resource(account.apiv3_key, b"{}", "transaction", "transaction")
+        resource = signing.encrypt_resource(
+            account.terms["apiv3_key"], b"{}", "transaction", "transaction"
+        )
         body = self._envelope(str(uuid.uuid4()), "TRANSACTION.SUCCESS", "支付成功", resource)
-        signed = self._key.headers(body) | {"Wechatpay-Signature": crypto.probe_signature()}
+        signed = self._key.headers(body) | {"Wechatpay-Signature": signing.probe_signature()}
         return Letter(
             headers={"Content-Type": "application/json"} | signed,
             body=body,
@@ -106,8 +114,8 @@ class WechatPay:
                 return None
             content = messages.refund_notice(account, refund, self._order_of(refund))
             event_type, summary, associated = "REFUND.SUCCESS", "退款成功", "refund"
-        resource = crypto.encrypt_resource(
-            account.apiv3_key, orjson.dumps(content), associated, associated
+        resource = signing.encrypt_resource(
+            account.terms["apiv3_key"], orjson.dumps(content), associated, associated
         )
         return self._envelope(callback.event_id, event_type, summary, resource)
 
@@ -132,7 +140,7 @@ class WechatPay:
             body = await request.body()
             account, status, answer = None, 200, b""
             try:
-                call = wechat_auth.authenticate(self._book, request, body)
+                call = auth.authenticate(self._book, request, body)
                 account = call.account
                 result = await handler(call)
                 if isinstance(result, Response):
@@ -142,7 +150,9 @@ class WechatPay:
             except gate.Gone as gone:
                 return gone.response
             except Failing as failing:
-                status, answer = failing.status, orjson.dumps(failing.body())
+                status = failing.status
+                code = _GATE_CODES.get(failing.code, failing.code)
+                answer = orjson.dumps(failing.body() | {"code": code})
             gate.requests_total.labels("wechat", operation, status).inc()
             headers = await asyncio.to_thread(self._key.headers, answer)
             out_ref = request.path_params.get("out_ref", "")
@@ -158,7 +168,7 @@ class WechatPay:
         body = parse(messages.NativeOrder, call.body)
         account, out_ref = call.account, body.out_trade_no
         _check_mchid(account, body.mchid)
-        if body.appid != account.appid:
+        if body.appid != account.terms["appid"]:
             raise Failing(400, "APPID_MCHID_NOT_MATCH", "the appid does not belong to the mchid")
         await self._gate.enter(account, "charge", out_ref)
         if body.time_expire and self._exchange.clock.remaining_s(body.time_expire) <= 0:

@@ -1,4 +1,4 @@
-"""The provider's side of the signatures: WeChat Pay v3 (RSA, AES-GCM) and simpay (HMAC).
+"""WeChat Pay's side of the signatures: RSA over lines, and AES-GCM inside callbacks.
 
 Wire facts from pay.weixin.qq.com, documents 4013071227, 4013071235 and 4013071238.
 """
@@ -6,7 +6,6 @@ Wire facts from pay.weixin.qq.com, documents 4013071227, 4013071235 and 40130712
 import base64
 import binascii
 import hashlib
-import hmac
 import secrets
 import time
 from functools import lru_cache
@@ -17,13 +16,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-SKEW_MAX_S = 300
+from services.sandbox import keys
+
 SCHEMA = "WECHATPAY2-SHA256-RSA2048"
 SIGNTEST_PREFIX = "WECHATPAY/SIGNTEST/"
 PUBLIC_KEY_ID_PREFIX = "PUB_KEY_ID_"
 
-_KEY_BITS = 2048
-_KEY_FILE_MODE = 0o600
 _KEY_ID_DIGITS = 32
 _GCM_NONCE_CHARS = 12
 
@@ -32,19 +30,8 @@ class PlatformKey:
     """WeChat Pay's own key pair, made on the first start and kept in the data directory."""
 
     def __init__(self, path: Path) -> None:
-        if not path.exists():
-            _write_new_key(path)
-        loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        if not isinstance(loaded, rsa.RSAPrivateKey):
-            raise TypeError(f"{path} does not hold an RSA key")
-        self._key = loaded
-        self.public_key_pem = (
-            loaded.public_key()
-            .public_bytes(
-                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-            .decode()
-        )
+        self._key = keys.load_or_make(path)
+        self.public_key_pem = keys.public_pem(self._key)
         digest = int(hashlib.sha256(self.public_key_pem.encode()).hexdigest(), 16)
         digits = str(digest % 10**_KEY_ID_DIGITS).zfill(_KEY_ID_DIGITS)
         self.public_key_id = f"{PUBLIC_KEY_ID_PREFIX}01{digits}"
@@ -65,21 +52,6 @@ class PlatformKey:
             "Wechatpay-Signature-Type": SCHEMA,
             "Wechatpay-Serial": self.public_key_id,
         }
-
-
-def _write_new_key(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
-    unfinished = path.with_suffix(".new")
-    unfinished.touch(mode=_KEY_FILE_MODE)
-    unfinished.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    unfinished.replace(path)
 
 
 def verify_merchant(public_key_pem: str, message: bytes, signature: str) -> bool:
@@ -118,27 +90,4 @@ def encrypt_resource(
 
 def probe_signature() -> str:
     """A signature that must fail: WeChat Pay probes receivers with such ones."""
-    return SIGNTEST_PREFIX + base64.b64encode(secrets.token_bytes(_KEY_BITS // 8 - 15)).decode()
-
-
-def simpay_signature(secret: str, *parts: str, body: bytes) -> str:
-    """Hex HMAC-SHA256 over the parts and the body, joined by line feeds."""
-    message = "\n".join(parts).encode() + b"\n" + body
-    return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
-
-
-def simpay_headers(secret: str, body: bytes) -> dict[str, str]:
-    """The headers that sign an answer or a callback of simpay."""
-    timestamp, nonce = str(int(time.time())), secrets.token_hex(16)
-    return {
-        "X-Sim-Timestamp": timestamp,
-        "X-Sim-Nonce": nonce,
-        "X-Sim-Signature": simpay_signature(secret, timestamp, nonce, body=body),
-    }
-
-
-def is_fresh(timestamp: str) -> bool:
-    """Whether a signature's time is within five minutes of ours."""
-    if not (timestamp.isascii() and timestamp.isdigit()):
-        return False
-    return abs(int(timestamp) - time.time()) <= SKEW_MAX_S
+    return SIGNTEST_PREFIX + base64.b64encode(secrets.token_bytes(keys.KEY_BITS // 8 - 15)).decode()

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from services.sandbox import crypto
+from services.sandbox import keys
 from services.sandbox.book import Book
 from services.sandbox.gate import Failing
 from services.sandbox.records import Account
+from services.sandbox.wechat import signing
 
 PREFIX = "/wechat"
 FIELDS = ("mchid", "nonce_str", "signature", "timestamp", "serial_no")
@@ -36,8 +37,8 @@ def authenticate(book: Book, request: Request, body: bytes) -> Call:
     """The call, if its signature holds. Raises Failing(401, SIGN_ERROR) that says why not."""
     header = request.headers.get("authorization", "")
     schema, _, rest = header.partition(" ")
-    if schema != crypto.SCHEMA:
-        raise _refusal("Authorization", f"the schema must be {crypto.SCHEMA}")
+    if schema != signing.SCHEMA:
+        raise _refusal("Authorization", f"the schema must be {signing.SCHEMA}")
     fields = dict(_PAIR.findall(rest))
     for name in FIELDS:
         if not fields.get(name):
@@ -45,13 +46,15 @@ def authenticate(book: Book, request: Request, body: bytes) -> Call:
     account = book.account(fields["mchid"])
     if account is None or account.provider != "wechat":
         raise _refusal("mchid", "no such merchant")
-    if fields["serial_no"] != account.merchant_serial:
+    if fields["serial_no"] != account.terms["merchant_serial"]:
         raise _refusal("serial_no", "is not the serial of the merchant's certificate")
-    if not crypto.is_fresh(fields["timestamp"]):
-        raise _refusal("timestamp", f"is more than {crypto.SKEW_MAX_S} s away from now")
+    if not keys.is_fresh(fields["timestamp"]):
+        raise _refusal("timestamp", f"is more than {keys.SKEW_MAX_S} s away from now")
     lines = (request.method, signed_target(request), fields["timestamp"], fields["nonce_str"])
     message = "".join(f"{line}\n" for line in lines).encode() + body + b"\n"
-    if not crypto.verify_merchant(account.merchant_public_key_pem, message, fields["signature"]):
+    if not signing.verify_merchant(
+        account.terms["merchant_public_key_pem"], message, fields["signature"]
+    ):
         raise _refusal("signature", "does not fit the five signed lines")
     return Call(account=account, request=request, body=body)
 

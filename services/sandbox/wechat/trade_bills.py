@@ -16,7 +16,8 @@ from services.sandbox.faults import FaultBoard
 from services.sandbox.gate import Failing
 from services.sandbox.records import Account, Order
 from services.sandbox.validation import bad_param
-from services.sandbox.wechat_auth import PREFIX, Call
+from services.sandbox.wechat.auth import PREFIX, Call
+from services.sandbox.wechat.bills import trade_bill
 
 DOWNLOAD_PATH = "/v3/billdownload/file"
 TOKEN_LIFE_S = 300.0
@@ -125,7 +126,7 @@ class TradeBills:
                 day.isoformat(),
             )
         }
-        return bills.wechat(
+        return trade_bill(
             account,
             day,
             bills.altered(lines, alterations),

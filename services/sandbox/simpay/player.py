@@ -1,4 +1,4 @@
-"""The plain provider "simpay": JSON over HTTP, HMAC both ways. Protocol: docs/sandbox.md."""
+"""Simpay's endpoints and notifications."""
 
 import hashlib
 import hmac
@@ -11,15 +11,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from services.sandbox import bills, crypto, gate
-from services.sandbox import simpay_messages as messages
+from services.sandbox import bills, gate, keys
 from services.sandbox.clock import parse_day
 from services.sandbox.errors import Conflict
-from services.sandbox.exchange import ChargeRequest, Exchange
-from services.sandbox.faults import FaultBoard
+from services.sandbox.exchange import ChargeRequest
 from services.sandbox.gate import Failing
 from services.sandbox.notifier import Letter
+from services.sandbox.provider import House
 from services.sandbox.records import Account, Callback, Capture, Payout, Refund
+from services.sandbox.simpay import messages, signing
+from services.sandbox.simpay.bills import day_file
 from services.sandbox.validation import bad_param, parse
 
 OK = 200
@@ -42,14 +43,14 @@ Handler = Callable[[_Call], Awaitable[Json | bytes]]
 class Simpay:
     """All simpay accounts, under `/simpay/{account_id}`."""
 
-    def __init__(self, *, exchange: Exchange, entry: gate.Gate, faults: FaultBoard) -> None:
-        self._exchange = exchange
-        self._book = exchange.book
-        self._gate = entry
-        self._faults = faults
+    def __init__(self, house: House) -> None:
+        self._exchange = house.exchange
+        self._book = house.exchange.book
+        self._gate = house.gate
+        self._faults = house.faults
 
-    def routes(self) -> Mount:
-        """What to mount in the application."""
+    def routes(self) -> list[Mount]:
+        """An account's own below its number."""
         table: list[tuple[str, str, str, Handler]] = [
             ("POST", "/charges", "charge", self._charge),
             ("GET", "/charges/{out_ref}", "query", self._query_charge),
@@ -63,13 +64,19 @@ class Simpay:
             ("GET", "/bills/{day}", "bill", self._bill),
             ("GET", "/balance", "balance", self._balance),
         ]
-        return Mount(
-            "/simpay/{account_id}",
-            routes=[
-                Route(path, self._endpoint(operation, handler), methods=[method])
-                for method, path, operation, handler in table
-            ],
-        )
+        routes = [
+            Route(path, self._endpoint(operation, handler), methods=[method])
+            for method, path, operation, handler in table
+        ]
+        return [Mount("/{account_id}", routes=routes)]
+
+    def probe(self, _: Account) -> Letter | None:
+        """None is sent."""
+        return None
+
+    def introduction(self, _: Account) -> dict[str, str]:
+        """Both sides know the secret already."""
+        return {}
 
     async def letter(self, callback: Callback) -> Letter | None:
         """The signed notification of what the book says now."""
@@ -133,12 +140,12 @@ class Simpay:
         target = request.scope["raw_path"].decode("ascii")
         if query := request.scope["query_string"].decode("ascii"):
             target += "?" + query
-        expected = crypto.simpay_signature(
-            call.account.secret, request.method, target, timestamp, nonce, body=call.body
+        expected = signing.sign(
+            call.account.terms["secret"], request.method, target, timestamp, nonce, body=call.body
         )
         given = headers.get("x-sim-signature", "")
         right = hmac.compare_digest(expected.encode(), given.encode("latin-1"))
-        if not (nonce and crypto.is_fresh(timestamp) and right):
+        if not (nonce and keys.is_fresh(timestamp) and right):
             raise Failing(401, "SIGN_ERROR", "the request signature does not hold")
 
     async def _charge(self, call: _Call) -> Json:
@@ -300,7 +307,7 @@ class Simpay:
         ]
         refs = [line.out_ref for line in lines]
         alterations = self._faults.bill_alterations(account_id, day, refs)
-        content = bills.simpay(bills.altered(lines, alterations))
+        content = day_file(bills.altered(lines, alterations))
         call.headers["Content-Type"] = "text/csv; charset=utf-8"
         call.headers["X-Sim-SHA256"] = hashlib.sha256(content).hexdigest()
         if self._faults.take(account_id, "bill_truncated", "bill", "", day.isoformat()):
@@ -315,7 +322,7 @@ class Simpay:
 
 
 def _signed(account: Account, body: bytes, *, spoiled: bool) -> dict[str, str]:
-    return crypto.simpay_headers(account.secret + ("?" if spoiled else ""), body)
+    return signing.headers(account.terms["secret"] + ("?" if spoiled else ""), body)
 
 
 def _json_response(status: int, body: bytes, headers: dict[str, str]) -> Response:

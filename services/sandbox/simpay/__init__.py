@@ -1,0 +1,1 @@
+"""Simpay, played: JSON over HTTP, HMAC both ways. Protocol: docs/sandbox.md."""
