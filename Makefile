@@ -11,7 +11,7 @@ CRASH_ARGUMENTS ?=
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run demo test test-unit check lint format types imports protos \
+.PHONY: help install install-dev run demo test test-unit conformance check lint format types imports protos \
 	protos-fresh bench sim planted faults overload crash lock clean
 
 help: ## list the targets
@@ -34,6 +34,9 @@ test: install-dev ## run every test (PYTEST_ARGUMENTS='-k ledger', WORKERS=2)
 
 test-unit: install-dev ## run the tests that need no database
 	@exec .venv/bin/pytest tests/unit tests/contract $(PYTEST_ARGUMENTS)
+
+conformance: install-dev ## put every provider to the promises of a connector, against the sandbox (also part of test)
+	@exec .venv/bin/pytest tests/contract/conformance $(PYTEST_ARGUMENTS)
 
 check: lint types imports protos-fresh test ## all a change must pass
 

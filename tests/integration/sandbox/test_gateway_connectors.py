@@ -19,7 +19,7 @@ from services.gateway.domain.channel import (
     PayoutOrder,
     RefundOrder,
 )
-from tests.contract.connectors_support import qr_of, sent
+from tests.contract.conformance.orders import qr_of, sent
 from tests.integration.sandbox.support import DAY, Merchant, Receiver, Sandbox, eventually
 
 NEXT_MORNING = "2026-11-12T10:00:00+08:00"

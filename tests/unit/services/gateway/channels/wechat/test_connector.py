@@ -12,7 +12,7 @@ from libs.clock import FrozenClock
 from services.gateway.channels.http import ChannelHttp
 from services.gateway.channels.wechat.connector import WechatConnector
 from services.gateway.domain.channel import ChannelUnavailable, Outcome, OutcomeKind
-from tests.contract.connectors_support import sent
+from tests.contract.conformance.orders import sent
 
 
 @contextlib.asynccontextmanager
