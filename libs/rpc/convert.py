@@ -9,6 +9,8 @@ from libs.errors import ErrorKind, FiscError, RemoteError
 from libs.money import Money
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ITEM_KINDS = {kind: verdict_pb2.ItemError.Kind.Value(f"KIND_{kind.name}") for kind in ErrorKind}
+_KINDS = {item_kind: kind for kind, item_kind in _ITEM_KINDS.items()}
 
 
 def money_to_proto(money: Money) -> money_pb2.Money:
@@ -42,13 +44,19 @@ def error_to_item(error: FiscError) -> verdict_pb2.ItemError:
         message=error.message,
         field=error.field or "",
         metadata=error.metadata,
+        kind=_ITEM_KINDS[error.kind],
     )
 
 
 def error_from_item(
     item: verdict_pb2.ItemError, kind: ErrorKind = ErrorKind.REJECTED
 ) -> RemoteError:
-    """The refusal of one item as an error; items carry no kind, callers go by the reason."""
-    error = RemoteError(item.message, kind=kind, reason=item.reason, field=item.field or None)
+    """The refusal of one item as an error; of `kind` where the other side is of an earlier release and says none."""
+    error = RemoteError(
+        item.message,
+        kind=_KINDS.get(item.kind, kind),
+        reason=item.reason,
+        field=item.field or None,
+    )
     error.metadata.update(item.metadata)
     return error

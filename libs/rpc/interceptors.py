@@ -35,6 +35,8 @@ Behaviour = Callable[[Any, Context], Awaitable[Any]]
 EXEMPT_PREFIXES: Final = ("/grpc.health.", "/grpc.reflection.")
 
 NUL: Final = b"\0"
+# The items of a batch (AIP-233) are judged one by one by its handler, so that a bad one is refused by itself.
+ITEMS_FIELD: Final = "requests"
 
 _log = log.get_logger()
 
@@ -144,27 +146,19 @@ class CallInterceptor(HandlerInterceptor):
         return behave
 
 
-class ValidationInterceptor(HandlerInterceptor):
-    """Refuses a request that breaks the protovalidate rules of its contract; the innermost one."""
+class Validator:
+    """The protovalidate rules of the contracts, and that no text holds what no database of ours can store."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._validator = protovalidate.Validator()
+        self._rules = protovalidate.Validator()
 
-    @override
-    def wrap(self, method: str, inner: Behaviour, *, is_stream: bool) -> Behaviour:
-        async def behave(request: Any, context: Context) -> Any:
-            self._check(request)
-            return await inner(request, context)
-
-        return behave
-
-    def _check(self, request: Message) -> None:
-        if NUL in request.SerializeToString():
+    def check(self, message: Message) -> None:
+        """Raises RequestInvalid, which names each bad field."""
+        if NUL in message.SerializeToString():
             # A quick look first: a NUL byte is common in the wire form of numbers, rare in requests of text.
-            for path in _nul_fields(request):
+            for path in _nul_fields(message):
                 raise status.RequestInvalid([(path, "must not hold a NUL character")])
-        violations = self._validator.collect_violations(request)
+        violations = self._rules.collect_violations(message)
         if violations:
             raise status.RequestInvalid(
                 [
@@ -172,6 +166,22 @@ class ValidationInterceptor(HandlerInterceptor):
                     for violation in violations
                 ]
             )
+
+
+class ValidationInterceptor(HandlerInterceptor):
+    """Refuses a request that breaks the protovalidate rules of its contract; the innermost one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._validator = Validator()
+
+    @override
+    def wrap(self, method: str, inner: Behaviour, *, is_stream: bool) -> Behaviour:
+        async def behave(request: Any, context: Context) -> Any:
+            self._validator.check(request)
+            return await inner(request, context)
+
+        return behave
 
 
 async def _serve_unary(inner: Behaviour, request: Any, context: Context) -> Any:
@@ -205,6 +215,8 @@ async def _serve_stream(inner: Behaviour, request: Any, context: Context) -> Any
 def _nul_fields(message: Message, prefix: str = "") -> Iterator[str]:
     """Paths of the string fields that hold a NUL, which no database of ours can store."""
     for field, value in message.ListFields():
+        if field.name == ITEMS_FIELD and field.message_type is not None:
+            continue
         path = f"{prefix}{field.name}"
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             places = [(path, part) for entry in value.items() for part in entry]

@@ -1,7 +1,7 @@
 """Sagas under way in this process."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any, TypeVar
 
 from libs.db.errors import is_connection_lost
@@ -16,6 +16,20 @@ ANSWER_MARGIN_S = 0.1
 T = TypeVar("T")
 
 _log = get_logger()
+
+
+def answer_wait_s() -> float:
+    """How long the caller may still be kept waiting for an outcome."""
+    remaining_s = deadline.remaining_s()
+    limit_s = ANSWER_WAIT_MAX_S if remaining_s is None else remaining_s - ANSWER_MARGIN_S
+    return max(0.0, min(limit_s, ANSWER_WAIT_MAX_S))
+
+
+def result_of(task: "asyncio.Task[T]") -> T | None:
+    """What it came to; None while it goes on, and if it broke."""
+    if not task.done() or task.cancelled() or task.exception() is not None:
+        return None
+    return task.result()
 
 
 class Drives:
@@ -38,12 +52,13 @@ class Drives:
 
     async def wait(self, task: "asyncio.Task[T]") -> T | None:
         """Its result if it comes before the caller's time is up; None otherwise, and if it broke."""
-        remaining_s = deadline.remaining_s()
-        limit_s = ANSWER_WAIT_MAX_S if remaining_s is None else remaining_s - ANSWER_MARGIN_S
-        await asyncio.wait([task], timeout=max(0.0, min(limit_s, ANSWER_WAIT_MAX_S)))
-        if not task.done() or task.cancelled() or task.exception() is not None:
-            return None
-        return task.result()
+        await asyncio.wait([task], timeout=answer_wait_s())
+        return result_of(task)
+
+    async def wait_all(self, tasks: "Collection[asyncio.Task[T]]") -> None:
+        """Until all have ended or the caller's time is up; `result_of` tells what became of each."""
+        if tasks:
+            await asyncio.wait(tasks, timeout=answer_wait_s())
 
     async def drain(self, timeout_s: float = 5.0) -> None:
         """Waits for what is under way; what is not done by then is left to the sweepers."""

@@ -37,6 +37,7 @@ from services.gateway.store.operators import OperatorStore
 from services.gateway.store.registry import Registry
 from services.gateway.store.sagas import SagaStore, nudge_in_review
 from services.gateway.usecases.bills import Bills
+from services.gateway.usecases.bulk import BulkIntake, Lane
 from services.gateway.usecases.callbacks import Callbacks
 from services.gateway.usecases.captures import Captures
 from services.gateway.usecases.doors import AllDoors
@@ -114,6 +115,7 @@ class Gateway:
         screening = Screening(self.risk, self.router, self.channels)
         self.payments_in: Intake[Payment] = self._wire_intake(screening, self.sagas.payments)
         self.payouts_in: Intake[Payout] = self._wire_intake(screening, self.sagas.payouts)
+        self.lane = Lane()
         self.feed = feed.EventFeedServicer(pool)
         self.gate = self._wire_gate(settings)
         self.callbacks = Callbacks(
@@ -163,7 +165,7 @@ class Gateway:
         return admission.Gate(
             in_flight_max=settings.in_flight_max,
             share_max=settings.merchant_in_flight_max or (settings.in_flight_max + 1) // 2,
-            sagas_begun=lambda: self.sagas.in_flight_count,
+            sagas_begun=lambda: self.sagas.in_flight_count - self.lane.in_flight,
             commit_waited_s=lambda: max(commit.waited_s for commit in commits),
         )
 
@@ -191,6 +193,7 @@ class Gateway:
             drives=self.sagas.drives,
             table=self.store.payments,
             intake=self.payments_in,
+            bulk=BulkIntake(intake=self.payments_in, lane=self.lane, drives=self.sagas.drives),
             clock=self.clock,
             ids=self.ids,
         )

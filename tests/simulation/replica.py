@@ -19,6 +19,7 @@ from services.gateway.domain import follow_up, payment_flow, payout
 from services.gateway.domain.saga import Answered
 from services.gateway.handlers import messages
 from services.gateway.usecases.bills import Bills
+from services.gateway.usecases.bulk import BulkIntake, Lane
 from services.gateway.usecases.callbacks import Callbacks
 from services.gateway.usecases.captures import Captures
 from services.gateway.usecases.doors import AllDoors, Door
@@ -246,7 +247,11 @@ class Replica(Process):
         of_all: dict[str, Any] = {"drives": self._drives, "clock": self.clock, "ids": ids}
         of_follow_ups: dict[str, Any] = {"store": self.store, "channels": self._channels, **of_all}
         self.payments = Payments(
-            driver=payments.driver, table=self.store.payments, intake=self._payments_in, **of_all
+            driver=payments.driver,
+            table=self.store.payments,
+            intake=self._payments_in,
+            bulk=BulkIntake(intake=self._payments_in, lane=Lane(), drives=self._drives),
+            **of_all,
         )
         self.captures = Captures(driver=captures.driver, table=self.store.captures, **of_follow_ups)
         self.refunds = Refunds(driver=refunds.driver, table=self.store.refunds, **of_follow_ups)

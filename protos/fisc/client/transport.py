@@ -24,6 +24,7 @@ RETRIED_METHODS: Final = (
     "CreatePayout",
     "GetPayout",
     "ListPayouts",
+    "BatchCreatePayments",
 )
 RETRY_ATTEMPTS_MAX: Final = 4
 KEEPALIVE_INTERVAL_S: Final = 60

@@ -52,6 +52,13 @@ class RequestIdReused(FiscError):
     reason = "REQUEST_ID_REUSED"
 
 
+class RequestIdRepeated(FiscError):
+    """This request_id came before in the same batch."""
+
+    kind = ErrorKind.INVALID
+    reason = "REQUEST_ID_REPEATED"
+
+
 class UnknownCurrency(FiscError):
     """The currency is not an ISO 4217 code in force."""
 

@@ -23,8 +23,16 @@ from services.gateway.handlers import auth
 
 METHODS: Final = frozenset(
     f"{auth.PUBLIC_PREFIX}{name}"
-    for name in ("CreatePayment", "CapturePayment", "CreateRefund", "CreatePayout")
+    for name in (
+        "CreatePayment",
+        "CapturePayment",
+        "CreateRefund",
+        "CreatePayout",
+        "BatchCreatePayments",
+    )
 )
+# Items of all bulk calls that are waiting or under way: what is beyond waits better at its caller. One merchant may have half.
+ITEMS_MAX: Final = 1024
 # An event loop that wakes this late serves everybody late: its backlog must not grow.
 LAG_MAX_S: Final = 0.5
 LAG_PROBE_INTERVAL_S: Final = 0.1
@@ -48,6 +56,7 @@ class Gate:
         *,
         in_flight_max: int,
         share_max: int,
+        items_max: int = ITEMS_MAX,
         sagas_begun: Callable[[], int] = lambda: 0,
         commit_waited_s: Callable[[], float] = lambda: 0.0,
         clock_s: Callable[[], float] = time.monotonic,
@@ -55,7 +64,7 @@ class Gate:
         """`share_max` is what one merchant may have of `in_flight_max`.
 
         `sagas_begun` counts those that calls have begun and that are still driven: a saga outlives the call whose
-        caller has given up. `commit_waited_s` is how long the oldest step has been waiting to be written.
+        caller has given up; those of bulk work have places of their own and are not counted. `commit_waited_s` is how long the oldest step has been waiting to be written.
         """
         self._in_flight_max = in_flight_max
         self._share_max = share_max
@@ -64,6 +73,8 @@ class Gate:
         self._clock_s = clock_s
         self._in_flight = 0
         self._of_merchant: Counter[str] = Counter()
+        self._items_max = items_max
+        self._items_of_merchant: Counter[str] = Counter()
         self._lag_s = 0.0
 
     def limit_met(self) -> str:
@@ -101,6 +112,21 @@ class Gate:
             self._of_merchant[merchant_id] -= 1
             if not self._of_merchant[merchant_id]:
                 del self._of_merchant[merchant_id]
+
+    @contextmanager
+    def items(self, merchant_id: str, count: int) -> Iterator[None]:
+        """Room for the items of one bulk call, for the length of the block. Raises Overloaded."""
+        if self._items_of_merchant.total() + count > self._items_max:
+            raise _refusal("bulk_items")
+        if self._items_of_merchant[merchant_id] + count > self._items_max // 2:
+            raise _refusal("bulk_share")
+        self._items_of_merchant[merchant_id] += count
+        try:
+            yield
+        finally:
+            self._items_of_merchant[merchant_id] -= count
+            if not self._items_of_merchant[merchant_id]:
+                del self._items_of_merchant[merchant_id]
 
     async def watch_lag(self) -> None:
         """Background loop: how late the event loop wakes. Of two probes the better one counts, a single pause is none."""

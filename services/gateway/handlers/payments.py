@@ -8,9 +8,14 @@ import grpc
 from google.protobuf.message import Message
 
 from fisc.gateway.v1 import payment_pb2, payment_pb2_grpc
+from libs.errors import FiscError
 from libs.paging import PageRequest
+from libs.rpc.convert import error_to_item
+from libs.rpc.interceptors import Validator
+from libs.rpc.status import RequestInvalid
 from services.gateway.clients.wire import METHOD_NAMES, ROUTINGS
 from services.gateway.domain import method as methods
+from services.gateway.domain.payment import Payment
 from services.gateway.handlers import admission, auth, messages
 from services.gateway.usecases.captures import Captures
 from services.gateway.usecases.follow_ups import FollowUpOrder
@@ -42,6 +47,7 @@ class PaymentHandlers(payment_pb2_grpc.PaymentServiceServicer):
         self._refunds = refunds
         self._payouts = payouts
         self._gate = gate
+        self._validator = Validator()
 
     def register(self, server: grpc.aio.Server) -> None:
         payment_pb2_grpc.add_PaymentServiceServicer_to_server(self, server)
@@ -53,6 +59,15 @@ class PaymentHandlers(payment_pb2_grpc.PaymentServiceServicer):
         with self._gate.share(merchant.merchant_id):
             payment = await self._payments.create(merchant, _payment_order(request))
         return payment_pb2.CreatePaymentResponse(payment=messages.payment(payment))
+
+    async def BatchCreatePayments(
+        self, request: payment_pb2.BatchCreatePaymentsRequest, context: Context
+    ) -> payment_pb2.BatchCreatePaymentsResponse:
+        merchant_id = (merchant := await auth.merchant_of(context, self._merchants)).merchant_id
+        orders = [self._order_or_refusal(each) for each in request.requests]
+        with self._gate.share(merchant_id), self._gate.items(merchant_id, len(orders)):
+            answers = await self._payments.create_all(merchant, orders)
+        return payment_pb2.BatchCreatePaymentsResponse(results=map(_payment_result, answers))
 
     async def GetPayment(
         self, request: payment_pb2.GetPaymentRequest, context: Context
@@ -197,6 +212,21 @@ class PaymentHandlers(payment_pb2_grpc.PaymentServiceServicer):
             payouts=[messages.payout(payout) for payout in page.items],
             next_page_token=page.next_token,
         )
+
+    def _order_or_refusal(
+        self, request: payment_pb2.CreatePaymentRequest
+    ) -> PaymentOrder | RequestInvalid:
+        try:
+            self._validator.check(request)
+        except RequestInvalid as error:
+            return error
+        return _payment_order(request)
+
+
+def _payment_result(answer: Payment | FiscError) -> payment_pb2.CreatePaymentResult:
+    if isinstance(answer, FiscError):
+        return payment_pb2.CreatePaymentResult(error=error_to_item(answer))
+    return payment_pb2.CreatePaymentResult(payment=messages.payment(answer))
 
 
 def _payment_order(request: payment_pb2.CreatePaymentRequest) -> PaymentOrder:

@@ -66,6 +66,11 @@ class SagaTable(table.SagaTable[S, Attempt]):
         found = await self._pool.fetch(_SQL[f"list_{self.flow}s"], *arguments)
         return [self._spec.restore(row) for row in found]
 
+    async def many(self, ids: Sequence[str]) -> list[S]:
+        """Those of these that there are, in no order."""
+        found = await self._pool.fetch(_SQL[f"get_{self.flow}s"], list(ids))
+        return [self._spec.restore(row) for row in found]
+
     async def find_request(self, merchant_id: str, request_id: str) -> S | None:
         """What a merchant made with this request_id."""
         row = await self._pool.fetchrow(_SQL[f"find_{self.flow}"], merchant_id, request_id)

@@ -63,6 +63,12 @@ SELECT * FROM capture WHERE merchant_id = $1 AND request_id = $2
 -- name: find_refund
 SELECT * FROM refund WHERE merchant_id = $1 AND request_id = $2
 
+-- name: get_payments
+SELECT * FROM payment WHERE payment_id = ANY ($1::text[])
+
+-- name: get_payouts
+SELECT * FROM payout WHERE payout_id = ANY ($1::text[])
+
 -- name: list_payments
 SELECT * FROM payment
 WHERE ($1 = '' OR merchant_id = $1) AND ($2 = '' OR payment_id < $2)

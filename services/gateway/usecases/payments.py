@@ -1,7 +1,7 @@
 """Payments: take, read, list, cancel, watch."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -10,18 +10,24 @@ from libs.errors import FiscError
 from libs.ids import IdSource
 from libs.paging import Page, PageRequest
 from libs.saga.driver import Driver
-from libs.saga.drives import Drives
+from libs.saga.drives import Drives, result_of
 from services.gateway.domain import method as methods
 from services.gateway.domain import payment as payments
 from services.gateway.domain import payment_flow, saga
-from services.gateway.domain.errors import PaymentNotAuthorized, PaymentNotFound, RequestIdReused
+from services.gateway.domain.errors import (
+    PaymentNotAuthorized,
+    PaymentNotFound,
+    RequestIdRepeated,
+    RequestIdReused,
+)
 from services.gateway.domain.merchant import Merchant
 from services.gateway.domain.method import Input
 from services.gateway.domain.neighbours import RiskQuery, RiskVerdict, RouteQuery
 from services.gateway.domain.payment import Payment, PaymentState, PaymentStep, Verdicts
 from services.gateway.domain.saga import Attempt, Plan
 from services.gateway.store.sagas import SagaTable
-from services.gateway.usecases.intake import Ask, Intake
+from services.gateway.usecases.bulk import BulkIntake
+from services.gateway.usecases.intake import Ask, Intake, Taken
 from services.gateway.usecases.screening import check_currency
 
 WATCH_INTERVAL_S = 0.25
@@ -64,6 +70,7 @@ class Payments:
         drives: Drives,
         table: SagaTable[Payment],
         intake: Intake[Payment],
+        bulk: BulkIntake[Payment],
         clock: Clock,
         ids: IdSource,
     ) -> None:
@@ -71,6 +78,7 @@ class Payments:
         self._drives = drives
         self._table = table
         self._intake = intake
+        self._bulk = bulk
         self._clock = clock
         self._ids = ids
 
@@ -80,30 +88,39 @@ class Payments:
         Answers with the outcome if it comes in the caller's time, else with the payment as it stands. Raises UnknownCurrency,
         CurrencyNotEnabled, RequestIdReused, what `check_payment` says of its method, and Overloaded before anything is written.
         """
-        check_currency(merchant, order.currency)
-        methods.check_payment(order.method, _given(order))
-        evaluation_id = f"{merchant.merchant_id}:{order.request_id}"
-
-        def open_payment(risk: RiskVerdict, plan: Plan) -> PaymentStep:
-            verdicts = Verdicts(risk=risk.verdict, case_id=risk.case_id, plan=plan)
-            draft = self._draft(merchant, order, evaluation_id)
-            return payment_flow.open_payment(draft, verdicts, self._clock.now())
-
-        taken = await self._intake.take(
-            Ask(
-                merchant=merchant,
-                risk_query=_risk_query(merchant, order, evaluation_id),
-                route_query=_route_query(merchant, order, evaluation_id),
-                open=open_payment,
-            )
-        )
-        stored = taken.subject
-        if not taken.is_new and stored.fingerprint != order.fingerprint:
-            raise RequestIdReused(field="request_id", payment_id=stored.payment_id)
+        taken = await self._intake.take(self._ask(merchant, order))
+        _check_same(taken, order)
         if taken.drive is None:
-            return stored
+            return taken.subject
         ended = await self._drives.wait(taken.drive)
-        return ended or await self.get(merchant.merchant_id, stored.payment_id)
+        return ended or await self.get(merchant.merchant_id, taken.subject.payment_id)
+
+    async def create_all(
+        self, merchant: Merchant, orders: Sequence[PaymentOrder | FiscError]
+    ) -> list[Payment | FiscError]:
+        """Takes many, each as `create` would and with its own verdict, in order; an error among them stays as it is."""
+        asks = [self._try_ask(merchant, order) for order in _once_each(orders)]
+        answers = iter(await self._bulk.take([each for each in asks if isinstance(each, Ask)]))
+        taken = [next(answers) if isinstance(each, Ask) else each for each in asks]
+        await self._drives.wait_all(
+            [each.drive for each in taken if isinstance(each, Taken) and each.drive is not None]
+        )
+        rows = await self._unfinished(taken)
+        return [
+            _verdict(order, each, rows) if isinstance(each, Taken) else each
+            for order, each in zip(orders, taken, strict=True)
+        ]
+
+    async def _unfinished(
+        self, taken: Sequence[Taken[Payment] | FiscError]
+    ) -> Mapping[str, Payment]:
+        """Those that are still driven, as their rows say now; by id."""
+        ids = [
+            each.subject.payment_id
+            for each in taken
+            if isinstance(each, Taken) and each.drive and result_of(each.drive) is None
+        ]
+        return {row.payment_id: row for row in await self._table.many(ids)} if ids else {}
 
     async def get(self, merchant_id: str, payment_id: str) -> Payment:
         """Raises PaymentNotFound, also for another merchant's payment."""
@@ -150,6 +167,31 @@ class Payments:
                 return
             await asyncio.sleep(WATCH_INTERVAL_S)
 
+    def _ask(self, merchant: Merchant, order: PaymentOrder) -> Ask[Payment]:
+        check_currency(merchant, order.currency)
+        methods.check_payment(order.method, _given(order))
+        evaluation_id = f"{merchant.merchant_id}:{order.request_id}"
+
+        def open_payment(risk: RiskVerdict, plan: Plan) -> PaymentStep:
+            verdicts = Verdicts(risk=risk.verdict, case_id=risk.case_id, plan=plan)
+            draft = self._draft(merchant, order, evaluation_id)
+            return payment_flow.open_payment(draft, verdicts, self._clock.now())
+
+        return Ask(
+            merchant=merchant,
+            risk_query=_risk_query(merchant, order, evaluation_id),
+            route_query=_route_query(merchant, order, evaluation_id),
+            open=open_payment,
+        )
+
+    def _try_ask(
+        self, merchant: Merchant, order: PaymentOrder | FiscError
+    ) -> Ask[Payment] | FiscError:
+        try:
+            return order if isinstance(order, FiscError) else self._ask(merchant, order)
+        except FiscError as error:
+            return error
+
     def _draft(self, merchant: Merchant, order: PaymentOrder, evaluation_id: str) -> Payment:
         now = self._clock.now()
         lifetime = timedelta(seconds=order.expires_in_s or payments.EXPIRES_DEFAULT_S)
@@ -190,6 +232,39 @@ def _given(order: PaymentOrder) -> dict[Input, str]:
         Input.ACCOUNT_ID: order.payer_account_id,
         Input.RETURN_URL: order.return_url,
     }
+
+
+def _once_each(
+    orders: Sequence[PaymentOrder | FiscError],
+) -> Iterator[PaymentOrder | FiscError]:
+    """A request_id counts where it comes first; nobody could tell which of two was meant."""
+    seen: set[str] = set()
+    for order in orders:
+        if isinstance(order, FiscError):
+            yield order
+        elif order.request_id in seen:
+            yield RequestIdRepeated(field="request_id")
+        else:
+            seen.add(order.request_id)
+            yield order
+
+
+def _verdict(
+    order: PaymentOrder | FiscError, taken: Taken[Payment], rows: Mapping[str, Payment]
+) -> Payment | FiscError:
+    assert isinstance(order, PaymentOrder)  # noqa: S101 - an error is never taken
+    try:
+        _check_same(taken, order)
+    except RequestIdReused as error:
+        return error
+    ended = None if taken.drive is None else result_of(taken.drive)
+    return ended or rows.get(taken.subject.payment_id, taken.subject)
+
+
+def _check_same(taken: Taken[Payment], order: PaymentOrder) -> None:
+    """Raises RequestIdReused."""
+    if not taken.is_new and taken.subject.fingerprint != order.fingerprint:
+        raise RequestIdReused(field="request_id", payment_id=taken.subject.payment_id)
 
 
 def _risk_query(merchant: Merchant, order: PaymentOrder, evaluation_id: str) -> RiskQuery:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66isc/common/v1/verdict.proto\x12\x0e\x66isc.common.v1\"\xa7\x01\n\tItemError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x39\n\x08metadata\x18\x04 \x03(\x0b\x32\'.fisc.common.v1.ItemError.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66isc/common/v1/verdict.proto\x12\x0e\x66isc.common.v1\"\xc1\x03\n\tItemError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x39\n\x08metadata\x18\x04 \x03(\x0b\x32\'.fisc.common.v1.ItemError.MetadataEntry\x12,\n\x04kind\x18\x05 \x01(\x0e\x32\x1e.fisc.common.v1.ItemError.Kind\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe9\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_INVALID\x10\x01\x12\x12\n\x0eKIND_NOT_FOUND\x10\x02\x12\x17\n\x13KIND_ALREADY_EXISTS\x10\x03\x12\x11\n\rKIND_CONFLICT\x10\x04\x12\x11\n\rKIND_REJECTED\x10\x05\x12\x12\n\x0eKIND_EXHAUSTED\x10\x06\x12\x14\n\x10KIND_UNAVAILABLE\x10\x07\x12\x0f\n\x0bKIND_DENIED\x10\x08\x12\x11\n\rKIND_INTERNAL\x10\t\x12\x18\n\x14KIND_UNAUTHENTICATED\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ITEMERROR_METADATAENTRY']._loaded_options = None
   _globals['_ITEMERROR_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_ITEMERROR']._serialized_start=49
-  _globals['_ITEMERROR']._serialized_end=216
-  _globals['_ITEMERROR_METADATAENTRY']._serialized_start=169
-  _globals['_ITEMERROR_METADATAENTRY']._serialized_end=216
+  _globals['_ITEMERROR']._serialized_end=498
+  _globals['_ITEMERROR_METADATAENTRY']._serialized_start=215
+  _globals['_ITEMERROR_METADATAENTRY']._serialized_end=262
+  _globals['_ITEMERROR_KIND']._serialized_start=265
+  _globals['_ITEMERROR_KIND']._serialized_end=498
 # @@protoc_insertion_point(module_scope)

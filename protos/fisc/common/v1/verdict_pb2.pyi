@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -23,6 +24,61 @@ class ItemError(_message.Message):
     """ItemError says why one item of a batch was refused while others may have passed."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ItemError._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: ItemError._Kind.ValueType  # 0
+        """Not set."""
+        KIND_INVALID: ItemError._Kind.ValueType  # 1
+        """INVALID_ARGUMENT: the item is malformed."""
+        KIND_NOT_FOUND: ItemError._Kind.ValueType  # 2
+        """NOT_FOUND: what it names does not exist."""
+        KIND_ALREADY_EXISTS: ItemError._Kind.ValueType  # 3
+        """ALREADY_EXISTS: its key came before with another body."""
+        KIND_CONFLICT: ItemError._Kind.ValueType  # 4
+        """ABORTED: it lost a race; the same item may be sent again."""
+        KIND_REJECTED: ItemError._Kind.ValueType  # 5
+        """FAILED_PRECONDITION: the state of things does not allow it."""
+        KIND_EXHAUSTED: ItemError._Kind.ValueType  # 6
+        """RESOURCE_EXHAUSTED: there was no place for it; the same item may be sent again."""
+        KIND_UNAVAILABLE: ItemError._Kind.ValueType  # 7
+        """UNAVAILABLE: nobody can say now; the same item may be sent again."""
+        KIND_DENIED: ItemError._Kind.ValueType  # 8
+        """PERMISSION_DENIED: the caller may not do this."""
+        KIND_INTERNAL: ItemError._Kind.ValueType  # 9
+        """INTERNAL: a bug on our side."""
+        KIND_UNAUTHENTICATED: ItemError._Kind.ValueType  # 10
+        """UNAUTHENTICATED: it is not known who asks."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Kind is what went wrong in the caller's terms, as the canonical code of the unary call would say it."""
+
+    KIND_UNSPECIFIED: ItemError.Kind.ValueType  # 0
+    """Not set."""
+    KIND_INVALID: ItemError.Kind.ValueType  # 1
+    """INVALID_ARGUMENT: the item is malformed."""
+    KIND_NOT_FOUND: ItemError.Kind.ValueType  # 2
+    """NOT_FOUND: what it names does not exist."""
+    KIND_ALREADY_EXISTS: ItemError.Kind.ValueType  # 3
+    """ALREADY_EXISTS: its key came before with another body."""
+    KIND_CONFLICT: ItemError.Kind.ValueType  # 4
+    """ABORTED: it lost a race; the same item may be sent again."""
+    KIND_REJECTED: ItemError.Kind.ValueType  # 5
+    """FAILED_PRECONDITION: the state of things does not allow it."""
+    KIND_EXHAUSTED: ItemError.Kind.ValueType  # 6
+    """RESOURCE_EXHAUSTED: there was no place for it; the same item may be sent again."""
+    KIND_UNAVAILABLE: ItemError.Kind.ValueType  # 7
+    """UNAVAILABLE: nobody can say now; the same item may be sent again."""
+    KIND_DENIED: ItemError.Kind.ValueType  # 8
+    """PERMISSION_DENIED: the caller may not do this."""
+    KIND_INTERNAL: ItemError.Kind.ValueType  # 9
+    """INTERNAL: a bug on our side."""
+    KIND_UNAUTHENTICATED: ItemError.Kind.ValueType  # 10
+    """UNAUTHENTICATED: it is not known who asks."""
 
     @_typing.final
     class MetadataEntry(_message.Message):
@@ -48,12 +104,15 @@ class ItemError(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """UPPER_SNAKE reason, the same words as google.rpc.ErrorInfo.reason of the unary call."""
     message: _builtins.str
     """One sentence for a person."""
     field: _builtins.str
     """The field at fault, empty when no single field is."""
+    kind: Global___ItemError.Kind.ValueType
+    """What went wrong in the caller's terms."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Dynamic parts of the message."""
@@ -65,10 +124,11 @@ class ItemError(_message.Message):
         message: _builtins.str = ...,
         field: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        kind: Global___ItemError.Kind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "message", b"message", "metadata", b"metadata", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "kind", b"kind", "message", b"message", "metadata", b"metadata", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

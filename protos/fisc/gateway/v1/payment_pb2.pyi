@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from fisc.common.v1 import method_pb2 as _method_pb2
 from fisc.common.v1 import money_pb2 as _money_pb2
+from fisc.common.v1 import verdict_pb2 as _verdict_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -1736,3 +1737,83 @@ class ListPayoutsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListPayoutsResponse: _TypeAlias = ListPayoutsResponse  # noqa: Y015
+
+@_typing.final
+class BatchCreatePaymentsRequest(_message.Message):
+    """BatchCreatePaymentsRequest asks for many payments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreatePaymentRequest]:
+        """The payments. Their rules are checked item by item; a request_id that comes twice is refused the second time."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___CreatePaymentRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreatePaymentsRequest: _TypeAlias = BatchCreatePaymentsRequest  # noqa: Y015
+
+@_typing.final
+class BatchCreatePaymentsResponse(_message.Message):
+    """BatchCreatePaymentsResponse holds a verdict for each."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreatePaymentResult]:
+        """As many as were asked for, in their order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___CreatePaymentResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreatePaymentsResponse: _TypeAlias = BatchCreatePaymentsResponse  # noqa: Y015
+
+@_typing.final
+class CreatePaymentResult(_message.Message):
+    """CreatePaymentResult is the verdict on one item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def payment(self) -> Global___Payment:
+        """The payment as it stands; PROCESSING where its outcome was not known in time."""
+
+    @_builtins.property
+    def error(self) -> _verdict_pb2.ItemError:
+        """Why there is none. Where its kind is EXHAUSTED or UNAVAILABLE, the same item may be sent again under the same request_id."""
+
+    def __init__(
+        self,
+        *,
+        payment: Global___Payment | None = ...,
+        error: _verdict_pb2.ItemError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "payment", b"payment", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "payment", b"payment", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["payment", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___CreatePaymentResult: _TypeAlias = CreatePaymentResult  # noqa: Y015

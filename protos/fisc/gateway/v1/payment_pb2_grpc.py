@@ -113,6 +113,11 @@ class PaymentServiceStub:
                 request_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.ListPayoutsRequest.SerializeToString,
                 response_deserializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.ListPayoutsResponse.FromString,
                 _registered_method=True)
+        self.BatchCreatePayments = channel.unary_unary(
+                '/fisc.gateway.v1.PaymentService/BatchCreatePayments',
+                request_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.BatchCreatePaymentsRequest.SerializeToString,
+                response_deserializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.BatchCreatePaymentsResponse.FromString,
+                _registered_method=True)
 
 
 class PaymentServiceServicer:
@@ -228,6 +233,14 @@ class PaymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchCreatePayments(self, request, context):
+        """BatchCreatePayments takes up to 256 payments in one call, each as CreatePayment would: with its own request_id, its own
+        idempotency and its own verdict, in the order sent. A bad item is refused by itself and the rest goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PaymentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -305,6 +318,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.ListPayouts,
                     request_deserializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.ListPayoutsRequest.FromString,
                     response_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.ListPayoutsResponse.SerializeToString,
+            ),
+            'BatchCreatePayments': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreatePayments,
+                    request_deserializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.BatchCreatePaymentsRequest.FromString,
+                    response_serializer=fisc_dot_gateway_dot_v1_dot_payment__pb2.BatchCreatePaymentsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -716,6 +734,33 @@ class PaymentService:
             '/fisc.gateway.v1.PaymentService/ListPayouts',
             fisc_dot_gateway_dot_v1_dot_payment__pb2.ListPayoutsRequest.SerializeToString,
             fisc_dot_gateway_dot_v1_dot_payment__pb2.ListPayoutsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreatePayments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fisc.gateway.v1.PaymentService/BatchCreatePayments',
+            fisc_dot_gateway_dot_v1_dot_payment__pb2.BatchCreatePaymentsRequest.SerializeToString,
+            fisc_dot_gateway_dot_v1_dot_payment__pb2.BatchCreatePaymentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -69,6 +69,10 @@ class PaymentServiceStub:
     """GetPayout returns one payout."""
     ListPayouts: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ListPayoutsRequest, _payment_pb2.ListPayoutsResponse]
     """ListPayouts pages through the merchant's payouts, newest first."""
+    BatchCreatePayments: _grpc.UnaryUnaryMultiCallable[_payment_pb2.BatchCreatePaymentsRequest, _payment_pb2.BatchCreatePaymentsResponse]
+    """BatchCreatePayments takes up to 256 payments in one call, each as CreatePayment would: with its own request_id, its own
+    idempotency and its own verdict, in the order sent. A bad item is refused by itself and the rest goes on.
+    """
 
 @_typing.type_check_only
 class PaymentServiceAsyncStub(PaymentServiceStub):
@@ -111,6 +115,10 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """GetPayout returns one payout."""
     ListPayouts: _aio.UnaryUnaryMultiCallable[_payment_pb2.ListPayoutsRequest, _payment_pb2.ListPayoutsResponse]  # type: ignore[assignment]
     """ListPayouts pages through the merchant's payouts, newest first."""
+    BatchCreatePayments: _aio.UnaryUnaryMultiCallable[_payment_pb2.BatchCreatePaymentsRequest, _payment_pb2.BatchCreatePaymentsResponse]  # type: ignore[assignment]
+    """BatchCreatePayments takes up to 256 payments in one call, each as CreatePayment would: with its own request_id, its own
+    idempotency and its own verdict, in the order sent. A bad item is refused by itself and the rest goes on.
+    """
 
 class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     """PaymentService is the one API over every channel. Callers send their API key as metadata "authorization: Bearer <key>";
@@ -240,5 +248,15 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.ListPayoutsResponse, _abc.Awaitable[_payment_pb2.ListPayoutsResponse]]:
         """ListPayouts pages through the merchant's payouts, newest first."""
+
+    @_abc_1.abstractmethod
+    def BatchCreatePayments(
+        self,
+        request: _payment_pb2.BatchCreatePaymentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.BatchCreatePaymentsResponse, _abc.Awaitable[_payment_pb2.BatchCreatePaymentsResponse]]:
+        """BatchCreatePayments takes up to 256 payments in one call, each as CreatePayment would: with its own request_id, its own
+        idempotency and its own verdict, in the order sent. A bad item is refused by itself and the rest goes on.
+        """
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
