@@ -10,16 +10,7 @@ of this client. A declined payment is a result, not an error: look at `payment.s
 `FiscClientError` and its kinds; each says the request_id to come back with.
 """
 
-from fisc.client.client import (
-    PAYMENT_ENDED,
-    Amount,
-    FiscClient,
-    MethodName,
-    PaymentStateName,
-    RoutingName,
-    has_ended,
-    new_request_id,
-)
+from fisc.client.client import PAYMENT_ENDED, FiscClient, has_ended
 from fisc.client.errors import (
     AlreadyExists,
     Conflict,
@@ -33,6 +24,14 @@ from fisc.client.errors import (
     ServerError,
     Unauthenticated,
     Unavailable,
+)
+from fisc.client.words import (
+    Amount,
+    MethodName,
+    PaymentStateName,
+    RoutingName,
+    new_request_id,
+    payment_request,
 )
 from fisc.common.v1.money_pb2 import Money
 from fisc.gateway.v1.payment_pb2 import Payment, Payout, Refund
@@ -62,4 +61,5 @@ __all__ = [
     "Unavailable",
     "has_ended",
     "new_request_id",
+    "payment_request",
 ]

@@ -3,15 +3,14 @@
 import asyncio
 import random
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import grpc
 
-from fisc.client import errors, transport
-from fisc.common.v1 import method_pb2, money_pb2
+from fisc.client import errors, transport, words
+from fisc.client.words import Amount, MethodName, PaymentStateName, PayoutMethodName, RoutingName
 from fisc.gateway.v1 import payment_pb2, payment_pb2_grpc
 
 TIMEOUT_S: Final = 10.0
@@ -29,27 +28,6 @@ PAYMENT_ENDED: Final = frozenset(
         payment_pb2.Payment.STATE_MANUAL,
     }
 )
-
-Amount: TypeAlias = money_pb2.Money | tuple[str, int]
-"""A Money message, or (ISO 4217 code, amount in minor units): ("CNY", 1999) is 19.99 yuan."""
-MethodName: TypeAlias = Literal[
-    "WECHAT_QR", "WECHAT_JSAPI", "WECHAT_H5", "WECHAT_APP", "WECHAT_CODE",
-    "ALIPAY_QR", "ALIPAY_JSAPI", "ALIPAY_PAGE", "ALIPAY_WAP", "ALIPAY_APP", "ALIPAY_CODE",
-    "UNIONPAY_QR", "UNIONPAY_APP", "UNIONPAY_CODE", "ONLINE_BANKING", "ONLINE_BANKING_BUSINESS",
-    "CARD", "BALANCE", "BANK_TRANSFER", "WECHAT_WALLET", "ALIPAY_WALLET",
-]  # fmt: skip
-PayoutMethodName: TypeAlias = Literal["BANK_TRANSFER", "WECHAT_WALLET", "ALIPAY_WALLET"]
-RoutingName: TypeAlias = Literal["CHEAPEST", "MOST_SUCCESSFUL", "FASTEST", "BALANCED"]
-PaymentStateName: TypeAlias = Literal[
-    "PROCESSING",
-    "PENDING",
-    "REQUIRES_REVIEW",
-    "AUTHORIZED",
-    "SUCCEEDED",
-    "FAILED",
-    "CANCELED",
-    "MANUAL",
-]
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -133,23 +111,12 @@ class FiscClient:
         a card number. `expires_in_s` 0 gives the payer 15 minutes. What a method needs (`auth_code` of the
         payer's wallet, their `wallet_user_id`, a `return_url` …) the contract says of each.
         """
-        request = payment_pb2.CreatePaymentRequest(
-            request_id=request_id or new_request_id(),
-            amount=_money(amount),
-            method=_method(method),
+        request = words.payment_request(
+            amount=amount,
+            method=method,
+            request_id=request_id,
             order_ref=order_ref,
             description=description,
-            routing=_routing(routing),
-            channel_ids=channel_ids,
-            expires_in_s=expires_in_s,
-            return_url=return_url,
-            capture_method=(
-                payment_pb2.CAPTURE_METHOD_MANUAL
-                if capture_later
-                else payment_pb2.CAPTURE_METHOD_AUTOMATIC
-            ),
-        )
-        payer = payment_pb2.Payer(
             customer_id=customer_id,
             payer_token=payer_token,
             auth_code=auth_code,
@@ -159,10 +126,34 @@ class FiscClient:
             ip=ip,
             country=country,
             device_id=device_id,
+            routing=routing,
+            channel_ids=channel_ids,
+            expires_in_s=expires_in_s,
+            capture_later=capture_later,
+            return_url=return_url,
         )
-        if payer.ByteSize():
-            request.payer.CopyFrom(payer)
         return (await self._call(self._stub.CreatePayment, request, timeout_s)).payment
+
+    async def create_payments(
+        self,
+        requests: Sequence[payment_pb2.CreatePaymentRequest],
+        *,
+        timeout_s: float | None = None,
+    ) -> list[payment_pb2.Payment | errors.FiscClientError]:
+        """Take up to 256 payments in one call, made by `payment_request`; idempotent item by item.
+
+        Answers each in order, as `create_payment` would return or raise it: an error is returned in
+        its place, and where it `is_retryable` the same request may be sent again. Raises only what
+        concerns the whole call.
+        """
+        request = payment_pb2.BatchCreatePaymentsRequest(requests=requests)
+        answer = await self._call(self._stub.BatchCreatePayments, request, timeout_s)
+        return [
+            result.payment
+            if result.HasField("payment")
+            else errors.from_item(result.error, request_id=asked.request_id)
+            for asked, result in zip(requests, answer.results, strict=True)
+        ]
 
     async def get_payment(
         self, payment_id: str, *, timeout_s: float | None = None
@@ -179,7 +170,7 @@ class FiscClient:
         Raises NotFound, and Rejected (PAYMENT_NOT_CANCELABLE) when it has ended otherwise.
         """
         request = payment_pb2.CancelPaymentRequest(
-            request_id=request_id or new_request_id(), payment_id=payment_id
+            request_id=request_id or words.new_request_id(), payment_id=payment_id
         )
         return (await self._call(self._stub.CancelPayment, request, timeout_s)).payment
 
@@ -198,9 +189,9 @@ class FiscClient:
         CAPTURE_EXCEEDS_AUTHORIZATION).
         """
         request = payment_pb2.CapturePaymentRequest(
-            request_id=request_id or new_request_id(),
+            request_id=request_id or words.new_request_id(),
             payment_id=payment_id,
-            amount=None if amount is None else _money(amount),
+            amount=None if amount is None else words.money(amount),
             is_final=is_final,
         )
         return (await self._call(self._stub.CapturePayment, request, timeout_s)).capture
@@ -213,7 +204,7 @@ class FiscClient:
         Raises NotFound, Rejected (PAYMENT_NOT_AUTHORIZED), and Conflict (CAPTURE_IN_FLIGHT).
         """
         request = payment_pb2.VoidPaymentRequest(
-            request_id=request_id or new_request_id(), payment_id=payment_id
+            request_id=request_id or words.new_request_id(), payment_id=payment_id
         )
         return (await self._call(self._stub.VoidPayment, request, timeout_s)).payment
 
@@ -305,9 +296,9 @@ class FiscClient:
         Raises NotFound, and Rejected (PAYMENT_NOT_REFUNDABLE, REFUND_TOO_LARGE).
         """
         request = payment_pb2.CreateRefundRequest(
-            request_id=request_id or new_request_id(),
+            request_id=request_id or words.new_request_id(),
             payment_id=payment_id,
-            amount=_money(amount),
+            amount=words.money(amount),
             note=note,
         )
         return (await self._call(self._stub.CreateRefund, request, timeout_s)).refund
@@ -365,14 +356,14 @@ class FiscClient:
         A balance that does not suffice is a result: FAILED with reason INSUFFICIENT_FUNDS.
         """
         request = payment_pb2.CreatePayoutRequest(
-            request_id=request_id or new_request_id(),
-            amount=_money(amount),
+            request_id=request_id or words.new_request_id(),
+            amount=words.money(amount),
             payee=payment_pb2.Payee(
                 account=payee_account, name=payee_name, bank_code=payee_bank_code
             ),
             description=description,
-            method=_method(method),
-            routing=_routing(routing),
+            method=words.method_of(method),
+            routing=words.routing_of(routing),
         )
         return (await self._call(self._stub.CreatePayout, request, timeout_s)).payout
 
@@ -420,11 +411,6 @@ def has_ended(payment: payment_pb2.Payment) -> bool:
     return payment.state in PAYMENT_ENDED
 
 
-def new_request_id() -> str:
-    """A request_id no other request has."""
-    return str(uuid.uuid4())
-
-
 async def _pages(
     fetch: Callable[[str], Awaitable[tuple[Sequence[Item], str]]],
 ) -> AsyncIterator[Item]:
@@ -435,24 +421,6 @@ async def _pages(
             yield item
         if not page_token:
             return
-
-
-def _money(amount: Amount) -> money_pb2.Money:
-    if isinstance(amount, money_pb2.Money):
-        return amount
-    currency, amount_minor = amount
-    # protobuf would take 1999.0, and a program that computes with floats is wrong already.
-    if type(amount_minor) is not int:
-        raise TypeError(f"an amount is an int of minor units, not {amount_minor!r}")
-    return money_pb2.Money(currency=currency, amount_minor=amount_minor)
-
-
-def _method(name: str) -> method_pb2.PaymentMethod.ValueType:
-    return method_pb2.PaymentMethod.Value(f"PAYMENT_METHOD_{name}")
-
-
-def _routing(name: str) -> payment_pb2.Routing.ValueType:
-    return payment_pb2.Routing.Value(f"ROUTING_{name}")
 
 
 def _state(name: str) -> payment_pb2.Payment.State.ValueType:

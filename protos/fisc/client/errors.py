@@ -13,8 +13,23 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from fisc.common.v1 import verdict_pb2
+
 FIELD_KEY: Final = "field"
 _NANOS: Final = 1_000_000_000
+
+_Item = verdict_pb2.ItemError
+_CODES: Final[Mapping[verdict_pb2.ItemError.Kind.ValueType, grpc.StatusCode]] = {
+    _Item.KIND_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    _Item.KIND_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    _Item.KIND_ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    _Item.KIND_CONFLICT: grpc.StatusCode.ABORTED,
+    _Item.KIND_REJECTED: grpc.StatusCode.FAILED_PRECONDITION,
+    _Item.KIND_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    _Item.KIND_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    _Item.KIND_DENIED: grpc.StatusCode.PERMISSION_DENIED,
+    _Item.KIND_UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+}
 
 _Detail = TypeVar("_Detail", bound=Message)
 
@@ -155,6 +170,21 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, request_id: str = "") -> Fisc
         retry_after_s=(
             retry_info.retry_delay.ToNanoseconds() / _NANOS if retry_info is not None else None
         ),
+        request_id=request_id,
+    )
+
+
+def from_item(item: verdict_pb2.ItemError, *, request_id: str = "") -> FiscClientError:
+    """The error that one item of a batch was refused with."""
+    code = _CODES.get(item.kind, grpc.StatusCode.INTERNAL)
+    violations = [(item.field, item.message)] if item.field else []
+    return _KINDS.get(code, ServerError)(
+        item.message,
+        code=code,
+        reason=item.reason,
+        field=item.field,
+        violations=violations if code is grpc.StatusCode.INVALID_ARGUMENT else (),
+        metadata=item.metadata,
         request_id=request_id,
     )
 

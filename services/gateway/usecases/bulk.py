@@ -19,7 +19,8 @@ from libs.saga.drives import Drives
 from services.gateway.store.sagas import Subject
 from services.gateway.usecases.intake import Ask, Intake, Taken
 
-# Items of all bulk work that may be under way at once; two parts, so that one is screened while the other is driven.
+# Items of all bulk work that may be under way at once: two parts, so that one is screened while the other is driven, and few enough
+# that a channel which answers slowly still has places for others in time.
 IN_FLIGHT_MAX: Final = 128
 # A batch of this size costs next to nothing more than one of twice as many, and holds up the others half as long.
 PART_MAX: Final = 64

@@ -8,6 +8,7 @@ import grpc
 from google.protobuf.message import Message
 from typing_extensions import override
 
+from fisc.common.v1 import verdict_pb2
 from fisc.gateway.v1 import payment_pb2, payment_pb2_grpc
 from libs.errors import ErrorKind, FiscError
 
@@ -58,6 +59,23 @@ class FakeGateway(payment_pb2_grpc.PaymentServiceServicer):
     ) -> payment_pb2.CreatePaymentResponse:
         payment = await self._once(request, context, lambda: self._new_payment(request))
         return payment_pb2.CreatePaymentResponse(payment=payment)
+
+    @override
+    async def BatchCreatePayments(
+        self, request: payment_pb2.BatchCreatePaymentsRequest, context: Any
+    ) -> payment_pb2.BatchCreatePaymentsResponse:
+        await self._enter(request, context)
+        refused = verdict_pb2.ItemError(
+            reason="CURRENCY_NOT_ENABLED", kind=verdict_pb2.ItemError.KIND_REJECTED
+        )
+        return payment_pb2.BatchCreatePaymentsResponse(
+            results=[
+                payment_pb2.CreatePaymentResult(payment=self._new_payment(each))
+                if each.amount.currency == "CNY"
+                else payment_pb2.CreatePaymentResult(error=refused)
+                for each in request.requests
+            ]
+        )
 
     @override
     async def GetPayment(

@@ -64,6 +64,24 @@ async def test_a_payment_travels_with_everything_that_was_said(
     assert await fisc.get_payment(payment.payment_id) == payment
 
 
+async def test_each_of_many_payments_is_answered_in_order_or_says_why_not(
+    fisc: FiscClient,
+) -> None:
+    requests = [
+        client.payment_request(amount=(currency, 1999), method="CARD", customer_id=f"c-{number}")
+        for number, currency in enumerate(["CNY", "USD", "CNY"])
+    ]
+
+    first, refused, last = await fisc.create_payments(requests)
+
+    assert [each.request_id for each in (first, last)] == [
+        requests[0].request_id,
+        requests[2].request_id,
+    ]
+    assert isinstance(refused, client.Rejected)
+    assert (refused.reason, refused.request_id) == ("CURRENCY_NOT_ENABLED", requests[1].request_id)
+
+
 async def test_the_same_request_id_never_takes_a_second_payment(
     fisc: FiscClient, gateway: FakeGateway
 ) -> None:

@@ -6,6 +6,7 @@ import grpc
 import pytest
 from google.protobuf import timestamp_pb2
 
+from fisc.common.v1 import verdict_pb2
 from libs.errors import DeadlineExceeded, ErrorKind, FiscError, RemoteError, Unavailable
 from libs.money import Money
 from libs.rpc import convert, status
@@ -84,15 +85,19 @@ def test_a_moment_without_a_zone_is_refused() -> None:
         convert.to_timestamp(datetime(2026, 1, 1))  # noqa: DTZ001 -- the point of the test
 
 
-def test_the_refusal_of_an_item_keeps_its_words() -> None:
-    sent = RemoteError(
-        "too much", kind=ErrorKind.REJECTED, reason="OVER_LIMIT", field="amount", limit="10"
-    )
+@pytest.mark.parametrize("kind", ErrorKind)
+def test_the_refusal_of_an_item_keeps_its_kind_and_its_words(kind: ErrorKind) -> None:
+    sent = RemoteError("too much", kind=kind, reason="OVER_LIMIT", field="amount", limit="10")
     received = convert.error_from_item(convert.error_to_item(sent))
-    assert received.kind is ErrorKind.REJECTED
+    assert received.kind is kind
     assert (received.reason, received.message, received.field) == (
         "OVER_LIMIT",
         "too much",
         "amount",
     )
     assert received.metadata == {"limit": "10"}
+
+
+def test_an_item_of_an_earlier_release_is_of_the_kind_its_reader_expects() -> None:
+    received = convert.error_from_item(verdict_pb2.ItemError(reason="X"), ErrorKind.NOT_FOUND)
+    assert received.kind is ErrorKind.NOT_FOUND

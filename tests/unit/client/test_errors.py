@@ -7,6 +7,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 from fisc import client
 from fisc.client import errors
+from fisc.common.v1 import verdict_pb2
+from libs.errors import ErrorKind, RemoteError
+from libs.rpc import status
 
 DETAILS_KEY = "grpc-status-details-bin"
 
@@ -95,3 +98,20 @@ def test_only_errors_that_leave_the_outcome_open_say_so() -> None:
 
 def _kinds() -> list[type[client.FiscClientError]]:
     return client.FiscClientError.__subclasses__()
+
+
+@pytest.mark.parametrize("kind", ErrorKind)
+def test_an_item_is_refused_with_the_error_its_own_call_would_raise(kind: ErrorKind) -> None:
+    item = verdict_pb2.ItemError(
+        reason="WHY",
+        message="why",
+        field="amount",
+        metadata={"limit": "1"},
+        kind=verdict_pb2.ItemError.Kind.Value(f"KIND_{kind.name}"),
+    )
+    error = errors.from_item(item, request_id="r-1")
+    sent = RemoteError("why", kind=kind, reason="WHY")
+    assert error.code is status.code_of(sent)
+    assert type(error) is type(errors.from_rpc_error(failed(error.code)))
+    assert (error.reason, error.message, error.field) == ("WHY", "why", "amount")
+    assert (error.metadata, error.request_id) == ({"limit": "1"}, "r-1")

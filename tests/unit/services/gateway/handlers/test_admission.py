@@ -49,6 +49,23 @@ def test_one_merchant_cannot_take_the_places_of_all() -> None:
         pass
 
 
+def test_items_of_bulk_calls_have_room_for_all_and_half_of_it_for_one() -> None:
+    gate = Gate(in_flight_max=1, share_max=1, items_max=8)
+    with gate.items("greedy", 4):
+        with pytest.raises(Overloaded) as error, gate.items("greedy", 1):
+            pass
+        assert error.value.metadata == {"limit": "bulk_share"}
+        assert error.value.retry_after_s == admission.RETRY_AFTER_S
+        with gate.items("modest", 3):
+            with pytest.raises(Overloaded) as error, gate.items("late", 2):
+                pass
+            assert error.value.metadata == {"limit": "bulk_items"}
+            with gate.items("late", 1):
+                pass
+    with gate.items("greedy", 4):
+        pass
+
+
 def test_a_saga_keeps_its_place_when_its_caller_has_given_up() -> None:
     sagas = 2
     gate = Gate(in_flight_max=2, share_max=2, sagas_begun=lambda: sagas)
@@ -127,5 +144,6 @@ def test_only_what_begins_new_work_needs_a_place() -> None:
         method = f"/fisc.gateway.v1.PaymentService/{name}"
         return interceptor.wrap(method, inner, is_stream=False) is not inner
 
-    assert all(map(is_guarded, ("CreatePayment", "CapturePayment", "CreateRefund", "CreatePayout")))
+    begins = ("CreatePayment", "CapturePayment", "CreateRefund", "CreatePayout")
+    assert all(map(is_guarded, (*begins, "BatchCreatePayments")))
     assert not any(map(is_guarded, ("GetPayment", "ListPayments", "CancelPayment", "GetRefund")))
