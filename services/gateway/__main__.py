@@ -22,20 +22,23 @@ from libs.db.pool import Pool, open_pool
 from libs.events import feed
 from libs.ids import SortableIds
 from libs.rpc import client, server
-from libs.saga.engine import Flow
+from libs.saga.engine import Engine, Flow
 from services.gateway.channels.directory import Directory, FernetSealer
 from services.gateway.channels.http import ChannelHttp
 from services.gateway.clients.account import LedgerClient
 from services.gateway.clients.risk import RiskClient
 from services.gateway.clients.router import RouterClient
 from services.gateway.config import Settings
+from services.gateway.domain import payout_file_flow
 from services.gateway.domain.payment import Payment
 from services.gateway.domain.payout import Payout
-from services.gateway.handlers import admission, messages, operations, payments
+from services.gateway.domain.payout_file import PayoutFile
+from services.gateway.handlers import admission, messages, operations, payments, payout_files
 from services.gateway.handlers.auth import OperatorInterceptor
 from services.gateway.store.operators import OperatorStore
+from services.gateway.store.payout_files import PayoutFileStore
 from services.gateway.store.registry import Registry
-from services.gateway.store.sagas import SagaStore, nudge_in_review
+from services.gateway.store.sagas import SagaStore, SagaTable, nudge_in_review
 from services.gateway.usecases.bills import Bills
 from services.gateway.usecases.bulk import BulkIntake, Lane
 from services.gateway.usecases.callbacks import Callbacks
@@ -48,6 +51,8 @@ from services.gateway.usecases.operations import ChannelAccounts, Merchants
 from services.gateway.usecases.operators import Operators
 from services.gateway.usecases.oversight import Oversight
 from services.gateway.usecases.payments import Payments
+from services.gateway.usecases.payout_file_performer import PayoutFilePerformer
+from services.gateway.usecases.payout_files import PayoutFiles
 from services.gateway.usecases.payouts import Payouts
 from services.gateway.usecases.refunds import Refunds
 from services.gateway.usecases.sagas import Encoders, Sagas
@@ -67,7 +72,12 @@ ENCODERS: Final = Encoders(
     refund=messages.encode_refund_events,
     payout=messages.encode_payout_events,
 )
-SERVICE_NAMES: Final = (payments.SERVICE_NAME, operations.SERVICE_NAME, feed.SERVICE_NAME)
+SERVICE_NAMES: Final = (
+    payments.SERVICE_NAME,
+    payout_files.SERVICE_NAME,
+    operations.SERVICE_NAME,
+    feed.SERVICE_NAME,
+)
 
 
 class Gateway:
@@ -116,6 +126,26 @@ class Gateway:
         self.payments_in: Intake[Payment] = self._wire_intake(screening, self.sagas.payments)
         self.payouts_in: Intake[Payout] = self._wire_intake(screening, self.sagas.payouts)
         self.lane = Lane()
+        self.files = PayoutFileStore(pool)
+        self.payouts = Payouts(
+            table=self.store.payouts,
+            drives=self.sagas.drives,
+            intake=self.payouts_in,
+            bulk=self._wire_bulk(self.payouts_in, self.store.payouts),
+            clock=clock,
+            ids=self.ids,
+        )
+        self.file_flow: Flow[PayoutFile, None] = Flow(
+            table=self.files.files,
+            decide=payout_file_flow.decide,
+            perform=PayoutFilePerformer(
+                store=self.files, merchants=self.registry, payouts=self.payouts
+            ),
+            encode=lambda _: (),
+            drives=self.sagas.drives,
+            clock=clock,
+        )
+        self.file_engine = Engine((self.file_flow,), self.sagas.drives)
         self.feed = feed.EventFeedServicer(pool)
         self.gate = self._wire_gate(settings)
         self.callbacks = Callbacks(
@@ -148,6 +178,7 @@ class Gateway:
             self.gate.watch_lag,
             partial(ledger_accounts.open_all, self.accounts.open_ledger_accounts),
             *self.sagas.engine.background,
+            *self.file_engine.background,
             partial(gauges.keep, self.store, self.clock),
             self.router.keep_static_order,
             self.channels.keep_fresh,
@@ -160,20 +191,29 @@ class Gateway:
             screening=screening, driver=flow.driver, drives=self.sagas.drives, name=flow.name
         )
 
+    def _wire_bulk(self, intake: Intake[Any], table: SagaTable[Any]) -> BulkIntake[Any]:
+        return BulkIntake(intake=intake, table=table, lane=self.lane, drives=self.sagas.drives)
+
     def _wire_gate(self, settings: Settings) -> admission.Gate:
         commits = self.sagas.engine.coalescers
         return admission.Gate(
             in_flight_max=settings.in_flight_max,
             share_max=settings.merchant_in_flight_max or (settings.in_flight_max + 1) // 2,
-            sagas_begun=lambda: self.sagas.in_flight_count - self.lane.in_flight,
+            sagas_begun=self._sagas_begun,
             commit_waited_s=lambda: max(commit.waited_s for commit in commits),
         )
+
+    def _sagas_begun(self) -> int:
+        """By single calls: bulk work has places of its own, and files are taken up by a sweeper."""
+        others = self.lane.in_flight + self.file_engine.recoveries_count
+        return self.sagas.in_flight_count - others
 
     @property
     def coalescers(self) -> Sequence[Coalescer[Any, Any]]:
         """To be started before serving and stopped after it."""
         return (
             *self.sagas.engine.coalescers,
+            *self.file_engine.coalescers,
             self.payments_in.coalescer,
             self.payouts_in.coalescer,
             self.ledger.coalescer,
@@ -193,13 +233,19 @@ class Gateway:
             drives=self.sagas.drives,
             table=self.store.payments,
             intake=self.payments_in,
-            bulk=BulkIntake(intake=self.payments_in, lane=self.lane, drives=self.sagas.drives),
+            bulk=self._wire_bulk(self.payments_in, self.store.payments),
             clock=self.clock,
             ids=self.ids,
         )
         public = self._public(merchants, payment_cases)
         internal = self._internal(merchants, payment_cases)
-        return (public.register, internal.register, self.feed.register)
+        bulk = payout_files.PayoutFileHandlers(
+            merchants=merchants,
+            files=PayoutFiles(
+                store=self.files, driver=self.file_flow.driver, clock=self.clock, ids=self.ids
+            ),
+        )
+        return (public.register, bulk.register, internal.register, self.feed.register)
 
     def _public(self, merchants: Merchants, payment_cases: Payments) -> payments.PaymentHandlers:
         common: dict[str, Any] = {
@@ -224,11 +270,7 @@ class Gateway:
                 channels=self.channels,
                 **common,
             ),
-            payouts=Payouts(
-                table=self.store.payouts,
-                intake=self.payouts_in,
-                **common,
-            ),
+            payouts=self.payouts,
             gate=self.gate,
         )
 
@@ -307,7 +349,11 @@ async def main() -> None:
             service_names=SERVICE_NAMES,
             background=(*gateway.background, door),
             ready=is_ready,
-            on_drain=(gateway.sagas.engine.hand_over, gateway.feed.drain),
+            on_drain=(
+                gateway.file_engine.hand_over,
+                gateway.sagas.engine.hand_over,
+                gateway.feed.drain,
+            ),
             outer_interceptors=(admission.Doorkeeper(gateway.gate),),
             extra_interceptors=(
                 OperatorInterceptor(settings.operator_token.get_secret_value(), gateway.operators),

@@ -15,6 +15,7 @@ REPEATABLE: Final[Mapping[str, str]] = {
     "fisc.router.v1.RouterService.Route": "route_key",
     "fisc.router.v1.RouterService.RouteBatch": "route_key of each item",
     "fisc.gateway.v1.PaymentService.BatchCreatePayments": "request_id of each item",
+    "fisc.gateway.v1.PayoutFileService.UploadPayoutFile": "payout_file_id and offset_bytes",
     "fisc.gateway.v1.OperationsService.DecideForce": "force_id: a proposal is decided once",
     "fisc.gateway.v1.OperationsService.SettleByBill": "channel, day and reference: a bill says the same",
     "fisc.gateway.v1.OperationsService.VerifyAuditChain": "changes nothing",

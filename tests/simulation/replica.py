@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
@@ -246,16 +247,22 @@ class Replica(Process):
         )
         of_all: dict[str, Any] = {"drives": self._drives, "clock": self.clock, "ids": ids}
         of_follow_ups: dict[str, Any] = {"store": self.store, "channels": self._channels, **of_all}
+        bulk = partial(_bulk, self._drives)
         self.payments = Payments(
             driver=payments.driver,
             table=self.store.payments,
             intake=self._payments_in,
-            bulk=BulkIntake(intake=self._payments_in, lane=Lane(), drives=self._drives),
+            bulk=bulk(self._payments_in, self.store.payments),
             **of_all,
         )
         self.captures = Captures(driver=captures.driver, table=self.store.captures, **of_follow_ups)
         self.refunds = Refunds(driver=refunds.driver, table=self.store.refunds, **of_follow_ups)
-        self.payouts = Payouts(table=self.store.payouts, intake=self._payouts_in, **of_all)
+        self.payouts = Payouts(
+            table=self.store.payouts,
+            intake=self._payouts_in,
+            bulk=bulk(self._payouts_in, self.store.payouts),
+            **of_all,
+        )
         self.merchants = Merchants(
             registry=self.registry,
             ledger=self._ledger,
@@ -349,3 +356,7 @@ def _pass_on(task: "asyncio.Task[T]", answer: "asyncio.Future[T]") -> None:
         answer.set_exception(error)
     else:
         answer.set_result(task.result())
+
+
+def _bulk(drives: Drives, intake: Intake[Any], table: Any) -> BulkIntake[Any]:
+    return BulkIntake(intake=intake, table=table, lane=Lane(), drives=drives)

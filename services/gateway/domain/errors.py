@@ -294,3 +294,59 @@ class SagaEnded(FiscError):
 
     kind = ErrorKind.REJECTED
     reason = "SAGA_ENDED"
+
+
+class PayoutFileNotFound(FiscError):
+    """The merchant has no such payout file."""
+
+    kind = ErrorKind.NOT_FOUND
+    reason = "PAYOUT_FILE_NOT_FOUND"
+
+
+class PayoutFileRepeated(FiscError):
+    """The same content was sent before under another request_id; say so if it is meant."""
+
+    kind = ErrorKind.ALREADY_EXISTS
+    reason = "PAYOUT_FILE_REPEATED"
+
+
+class TooManyPayoutFiles(FiscError):
+    """Too many files of this merchant have not ended."""
+
+    kind = ErrorKind.EXHAUSTED
+    reason = "TOO_MANY_PAYOUT_FILES"
+
+
+class UploadOffsetMismatch(FiscError):
+    """A chunk begins where the last one ended and stays inside the file; go on from received_bytes."""
+
+    kind = ErrorKind.REJECTED
+    reason = "UPLOAD_OFFSET_MISMATCH"
+
+
+class ChunkTooSmall(FiscError):
+    """Only the last chunk may be this small."""
+
+    kind = ErrorKind.INVALID
+    reason = "CHUNK_TOO_SMALL"
+
+
+class ChunkDiffers(FiscError):
+    """Other content was received at this offset."""
+
+    kind = ErrorKind.ALREADY_EXISTS
+    reason = "CHUNK_DIFFERS"
+
+
+class PayoutFileNotWaiting(FiscError):
+    """The file is not in a state that allows this."""
+
+    kind = ErrorKind.REJECTED
+    reason = "PAYOUT_FILE_NOT_WAITING"
+
+
+class PayoutFileEnded(FiscError):
+    """The file has ended, or is being canceled."""
+
+    kind = ErrorKind.REJECTED
+    reason = "PAYOUT_FILE_ENDED"

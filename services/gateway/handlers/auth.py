@@ -1,4 +1,4 @@
-"""Who calls: merchants by API key for the public service, the platform's token or a person's key for everything else."""
+"""Who calls: merchants by API key for the public services, the platform's token or a person's key for everything else."""
 
 import hmac
 from contextvars import ContextVar
@@ -13,19 +13,21 @@ from services.gateway.domain.errors import (
     OperatorKeyRequired,
     PlatformTokenRequired,
 )
-from services.gateway.domain.merchant import Merchant
+from services.gateway.domain.merchant import Merchant, parse_api_key
 from services.gateway.domain.operators import PLATFORM
 from services.gateway.usecases.operations import Merchants
 from services.gateway.usecases.operators import Operators
 
 PUBLIC_PREFIX = "/fisc.gateway.v1.PaymentService/"
+# What merchants call.
+PUBLIC_PREFIXES = (PUBLIC_PREFIX, "/fisc.gateway.v1.PayoutFileService/")
 _SCHEME = "Bearer "
 # Of the call being served; each is a task of its own, so none sees another's.
 _caller: Final[ContextVar[str]] = ContextVar("operator_id")
 
 
 class OperatorInterceptor(HandlerInterceptor):
-    """Lets only operators into everything but the public service, and remembers who it was."""
+    """Lets only operators into everything but the public services, and remembers who it was."""
 
     def __init__(self, operator_token: str, operators: Operators) -> None:
         super().__init__()
@@ -34,7 +36,7 @@ class OperatorInterceptor(HandlerInterceptor):
 
     @override
     def wrap(self, method: str, inner: Behaviour, *, is_stream: bool) -> Behaviour:
-        if method.startswith(PUBLIC_PREFIX):
+        if method.startswith(PUBLIC_PREFIXES):
             return inner
 
         async def behave(request: object, context: Context) -> object:
@@ -76,6 +78,14 @@ async def merchant_of(
     if not api_key:
         raise ApiKeyInvalid
     return await merchants.authenticate(api_key)
+
+
+def key_id_of(context: "grpc.aio.ServicerContext[object, object]") -> str:
+    """Which of a merchant's API keys makes a call; it proves nothing by itself. Raises ApiKeyInvalid."""
+    parsed = parse_api_key(bearer(context))
+    if parsed is None:
+        raise ApiKeyInvalid
+    return parsed[0]
 
 
 def bearer(context: "grpc.aio.ServicerContext[object, object]") -> str:

@@ -6,7 +6,7 @@ its own kind down and nobody else: callers of single payments are admitted as if
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 import prometheus_client
@@ -16,7 +16,8 @@ from libs.errors import FiscError, OutcomeUnknown, Overloaded
 from libs.log import get_logger
 from libs.saga import drives
 from libs.saga.drives import Drives
-from services.gateway.store.sagas import Subject
+from services.gateway.domain.errors import RequestIdReused
+from services.gateway.store.sagas import SagaTable, Subject
 from services.gateway.usecases.intake import Ask, Intake, Taken
 
 # Items of all bulk work that may be under way at once: two parts, so that one is screened while the other is driven, and few enough
@@ -88,10 +89,28 @@ class Lane:
 class BulkIntake(Generic[S]):
     """One flow's."""
 
-    def __init__(self, *, intake: Intake[S], lane: Lane, drives: Drives) -> None:
+    def __init__(
+        self, *, intake: Intake[S], table: SagaTable[S], lane: Lane, drives: Drives
+    ) -> None:
         self._intake = intake
+        self._table = table
         self._lane = lane
         self._drives = drives
+
+    async def carry_out(self, asks: Sequence[Ask[S]]) -> list[S | FiscError]:
+        """Each with its outcome if that comes in the caller's time, else as it stands; or why it was refused, RequestIdReused included.
+
+        In order. Raises nothing but what the reading of rows raises.
+        """
+        taken = await self.take(asks)
+        await self._drives.wait_all(
+            [each.drive for each in taken if isinstance(each, Taken) and each.drive is not None]
+        )
+        rows = await self._unfinished(taken)
+        return [
+            self._as_it_stands(ask, each, rows) if isinstance(each, Taken) else each
+            for ask, each in zip(asks, taken, strict=True)
+        ]
 
     async def take(self, asks: Sequence[Ask[S]]) -> list[Taken[S] | FiscError]:
         """What became of each, in order; Overloaded for those that found no place in the caller's time. Raises nothing.
@@ -125,6 +144,24 @@ class BulkIntake(Generic[S]):
             return [each if isinstance(each, Taken) else _refusal(each) for each in taken]
         finally:
             self._lane.leave(places)
+
+    async def _unfinished(self, taken: Sequence[Taken[S] | FiscError]) -> Mapping[str, S]:
+        """Those that are still driven, as their rows say now; by id."""
+        ids = [
+            self._table.key(each.subject)
+            for each in taken
+            if isinstance(each, Taken) and each.drive and drives.result_of(each.drive) is None
+        ]
+        return {self._table.key(row): row for row in await self._table.many(ids)} if ids else {}
+
+    def _as_it_stands(self, ask: Ask[S], taken: Taken[S], rows: Mapping[str, S]) -> S | FiscError:
+        subject_id = self._table.key(taken.subject)
+        if not taken.is_new and taken.subject.fingerprint != ask.fingerprint:
+            reused = RequestIdReused(field="request_id")
+            reused.metadata[f"{self._table.flow}_id"] = subject_id
+            return reused
+        ended = None if taken.drive is None else drives.result_of(taken.drive)
+        return ended or rows.get(subject_id, taken.subject)
 
 
 def _refusal(error: BaseException) -> FiscError:

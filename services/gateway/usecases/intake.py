@@ -33,6 +33,8 @@ class Ask(Generic[S]):
     """One operation that wants to come in."""
 
     merchant: Merchant
+    fingerprint: str
+    """Of what was asked: what stands under the same identity must have come with the same."""
     risk_query: RiskQuery
     route_query: RouteQuery
     open: Callable[[RiskVerdict, Plan], Step[S, Attempt]]

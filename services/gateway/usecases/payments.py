@@ -1,7 +1,7 @@
 """Payments: take, read, list, cancel, watch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from libs.errors import FiscError
 from libs.ids import IdSource
 from libs.paging import Page, PageRequest
 from libs.saga.driver import Driver
-from libs.saga.drives import Drives, result_of
+from libs.saga.drives import Drives
 from services.gateway.domain import method as methods
 from services.gateway.domain import payment as payments
 from services.gateway.domain import payment_flow, saga
@@ -27,7 +27,7 @@ from services.gateway.domain.payment import Payment, PaymentState, PaymentStep, 
 from services.gateway.domain.saga import Attempt, Plan
 from services.gateway.store.sagas import SagaTable
 from services.gateway.usecases.bulk import BulkIntake
-from services.gateway.usecases.intake import Ask, Intake, Taken
+from services.gateway.usecases.intake import Ask, Intake
 from services.gateway.usecases.screening import check_currency
 
 WATCH_INTERVAL_S = 0.25
@@ -89,7 +89,8 @@ class Payments:
         CurrencyNotEnabled, RequestIdReused, what `check_payment` says of its method, and Overloaded before anything is written.
         """
         taken = await self._intake.take(self._ask(merchant, order))
-        _check_same(taken, order)
+        if not taken.is_new and taken.subject.fingerprint != order.fingerprint:
+            raise RequestIdReused(field="request_id", payment_id=taken.subject.payment_id)
         if taken.drive is None:
             return taken.subject
         ended = await self._drives.wait(taken.drive)
@@ -100,27 +101,8 @@ class Payments:
     ) -> list[Payment | FiscError]:
         """Takes many, each as `create` would and with its own verdict, in order; an error among them stays as it is."""
         asks = [self._try_ask(merchant, order) for order in _once_each(orders)]
-        answers = iter(await self._bulk.take([each for each in asks if isinstance(each, Ask)]))
-        taken = [next(answers) if isinstance(each, Ask) else each for each in asks]
-        await self._drives.wait_all(
-            [each.drive for each in taken if isinstance(each, Taken) and each.drive is not None]
-        )
-        rows = await self._unfinished(taken)
-        return [
-            _verdict(order, each, rows) if isinstance(each, Taken) else each
-            for order, each in zip(orders, taken, strict=True)
-        ]
-
-    async def _unfinished(
-        self, taken: Sequence[Taken[Payment] | FiscError]
-    ) -> Mapping[str, Payment]:
-        """Those that are still driven, as their rows say now; by id."""
-        ids = [
-            each.subject.payment_id
-            for each in taken
-            if isinstance(each, Taken) and each.drive and result_of(each.drive) is None
-        ]
-        return {row.payment_id: row for row in await self._table.many(ids)} if ids else {}
+        answers = iter(await self._bulk.carry_out([each for each in asks if isinstance(each, Ask)]))
+        return [next(answers) if isinstance(each, Ask) else each for each in asks]
 
     async def get(self, merchant_id: str, payment_id: str) -> Payment:
         """Raises PaymentNotFound, also for another merchant's payment."""
@@ -179,6 +161,7 @@ class Payments:
 
         return Ask(
             merchant=merchant,
+            fingerprint=order.fingerprint,
             risk_query=_risk_query(merchant, order, evaluation_id),
             route_query=_route_query(merchant, order, evaluation_id),
             open=open_payment,
@@ -247,24 +230,6 @@ def _once_each(
         else:
             seen.add(order.request_id)
             yield order
-
-
-def _verdict(
-    order: PaymentOrder | FiscError, taken: Taken[Payment], rows: Mapping[str, Payment]
-) -> Payment | FiscError:
-    assert isinstance(order, PaymentOrder)  # noqa: S101 - an error is never taken
-    try:
-        _check_same(taken, order)
-    except RequestIdReused as error:
-        return error
-    ended = None if taken.drive is None else result_of(taken.drive)
-    return ended or rows.get(taken.subject.payment_id, taken.subject)
-
-
-def _check_same(taken: Taken[Payment], order: PaymentOrder) -> None:
-    """Raises RequestIdReused."""
-    if not taken.is_new and taken.subject.fingerprint != order.fingerprint:
-        raise RequestIdReused(field="request_id", payment_id=taken.subject.payment_id)
 
 
 def _risk_query(merchant: Merchant, order: PaymentOrder, evaluation_id: str) -> RiskQuery:

@@ -1,13 +1,15 @@
 """Bulk work takes parts of bounded size, gives its places back, and leaves each item its own verdict."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
 from libs.errors import ErrorKind, FiscError, Overloaded
 from libs.rpc import deadline
+from services.gateway.domain.errors import RequestIdReused
 from services.gateway.domain.payment import Payment
 from services.gateway.usecases import bulk
 from services.gateway.usecases.bulk import BulkIntake, Lane
@@ -22,8 +24,25 @@ async def house() -> AsyncIterator[House]:
         yield house
 
 
+class Table:
+    """The rows as they stand."""
+
+    flow = "payment"
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    def key(self, payment: Payment) -> str:
+        return payment.payment_id
+
+    async def many(self, ids: Sequence[str]) -> list[Payment]:
+        return [row for row in self._house.driver.rows.values() if row.payment_id in ids]
+
+
 def bulk_of(house: House, lane: Lane) -> BulkIntake[Payment]:
-    return BulkIntake(intake=house.intake, lane=lane, drives=house.drives)
+    return BulkIntake(
+        intake=house.intake, table=cast("Any", Table(house)), lane=lane, drives=house.drives
+    )
 
 
 def asks(count: int, merchant_id: str = "m1") -> list[Any]:
@@ -146,3 +165,26 @@ async def test_a_place_given_to_one_who_has_just_gone_is_given_back() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert lane.in_flight == 0
+
+
+async def test_what_has_not_ended_in_the_callers_time_is_answered_as_its_row_stands(
+    house: House,
+) -> None:
+    with deadline.within(0.2):
+        [answer] = await bulk_of(house, Lane()).carry_out(asks(1))
+
+    assert isinstance(answer, Payment)
+    assert (answer.request_id, house.driver.driven) == ("m1-0", [])
+
+
+async def test_the_same_request_id_with_another_body_is_refused_alone(house: House) -> None:
+    house.driver.gone_on.set()
+    first, other = asks(2)
+    work = bulk_of(house, Lane())
+    await work.carry_out([first])
+
+    reused, good = await work.carry_out([replace(first, fingerprint="another"), other])
+
+    assert isinstance(reused, RequestIdReused)
+    assert reused.metadata["payment_id"].startswith("pay_m1")
+    assert isinstance(good, Payment)

@@ -136,6 +136,7 @@ def ask(merchant_id: str, request_id: str, **policy: Any) -> Ask[Payment]:
 
     return Ask(
         merchant=merchant,
+        fingerprint=PAYMENT.fingerprint,
         risk_query=RiskQuery(evaluation_id=f"{merchant_id}:{request_id}", **common),
         route_query=RouteQuery(
             route_key=f"{merchant_id}:{request_id}", routing="CHEAPEST", **common
