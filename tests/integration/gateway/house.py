@@ -16,7 +16,13 @@ from deploy.local.postgres import USER
 from deploy.local.suite import operator_token
 from fisc.account.v1 import account_pb2, account_pb2_grpc
 from fisc.common.v1 import method_pb2, money_pb2
-from fisc.gateway.v1 import operations_pb2, operations_pb2_grpc, payment_pb2, payment_pb2_grpc
+from fisc.gateway.v1 import (
+    bulk_pb2_grpc,
+    operations_pb2,
+    operations_pb2_grpc,
+    payment_pb2,
+    payment_pb2_grpc,
+)
 from fisc.risk.v1 import risk_pb2_grpc
 from fisc.router.v1 import router_pb2, router_pb2_grpc
 from libs.testing import eventually
@@ -30,6 +36,7 @@ class House:
     """What a test needs of the running services."""
 
     payments: "payment_pb2_grpc.PaymentServiceAsyncStub"
+    files: "bulk_pb2_grpc.PayoutFileServiceAsyncStub"
     operations: "operations_pb2_grpc.OperationsServiceAsyncStub"
     account: "account_pb2_grpc.AccountServiceAsyncStub"
     router: "router_pb2_grpc.RouterServiceAsyncStub"
@@ -62,14 +69,16 @@ class House:
             timeout=TIMEOUT_S,
             metadata=self.operator,
         )
+        self.key = await self.new_key(self.merchant_id)
+
+    async def new_key(self, request_id: str) -> tuple[tuple[str, str], ...]:
+        """Another API key of the current merchant, as metadata."""
         made = await self.operations.CreateApiKey(
-            operations_pb2.CreateApiKeyRequest(
-                request_id=self.merchant_id, merchant_id=self.merchant_id
-            ),
+            operations_pb2.CreateApiKeyRequest(request_id=request_id, merchant_id=self.merchant_id),
             timeout=TIMEOUT_S,
             metadata=self.operator,
         )
-        self.key = (("authorization", f"Bearer {made.api_key}"),)
+        return (("authorization", f"Bearer {made.api_key}"),)
 
     async def new_channel(
         self,
@@ -254,6 +263,7 @@ async def open_house(settings: LocalSettings) -> AsyncIterator[House]:
     ):
         made = House(
             payments=payment_pb2_grpc.PaymentServiceStub(gateway),
+            files=bulk_pb2_grpc.PayoutFileServiceStub(gateway),
             operations=operations_pb2_grpc.OperationsServiceStub(gateway),
             account=account_pb2_grpc.AccountServiceStub(account),
             router=router_pb2_grpc.RouterServiceStub(router),
