@@ -108,7 +108,7 @@ async def zombie(world: World, point: str, scenario_name: str) -> Result:
     await world.serving()
     actor = await Actor.new(world)
     await actor.persist(lambda _: scenario.prepare(actor))
-    async with _second_gateway(world) as stub:
+    async with second_gateway(world) as stub:
         actor.stubs.append(stub)
         await world.calm(3.0)
         fenced = await world.metric("saga_fenced_writes_total")
@@ -144,7 +144,7 @@ async def taken_over(world: World, number: signal.Signals, limit_s: float) -> Re
     await world.serving()
     actor = await Actor.new(world)
     await actor.persist(lambda _: SCENARIOS["success"].prepare(actor))
-    async with _second_gateway(world) as stub:
+    async with second_gateway(world) as stub:
         await world.calm(3.0)
         await actor.house.fault(actor.channels[0], "slow", count=1, latency_ms=SLOW_MS)
         working = asyncio.create_task(actor.pay())
@@ -288,7 +288,7 @@ async def _be_paid(world: World, actor: Actor) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _second_gateway(
+async def second_gateway(
     world: World,
 ) -> AsyncIterator["payment_pb2_grpc.PaymentServiceAsyncStub"]:
     """Another replica of the gateway on the same database, in which no crash point is armed."""

@@ -21,7 +21,7 @@ from deploy.local.postgres import USER
 from deploy.local.suite import operator_token
 from fisc.account.v1 import account_pb2_grpc
 from fisc.common.v1 import method_pb2
-from fisc.gateway.v1 import operations_pb2_grpc, payment_pb2_grpc
+from fisc.gateway.v1 import bulk_pb2_grpc, operations_pb2_grpc, payment_pb2_grpc
 from fisc.risk.v1 import risk_pb2_grpc
 from fisc.router.v1 import router_pb2_grpc
 from libs import crashpoints
@@ -48,7 +48,8 @@ DATABASES: Final = ("gateway", "account", "clearing")
 _UNFINISHED: Final = """
 SELECT count(*) FROM (
     SELECT next_run_at FROM payment UNION ALL SELECT next_run_at FROM capture
-    UNION ALL SELECT next_run_at FROM refund UNION ALL SELECT next_run_at FROM payout) AS subject
+    UNION ALL SELECT next_run_at FROM refund UNION ALL SELECT next_run_at FROM payout
+    UNION ALL SELECT next_run_at FROM payout_file) AS subject
 WHERE next_run_at < now() + make_interval(secs => $1)
     OR next_run_at BETWEEN now() + make_interval(secs => $2) AND now() + make_interval(secs => $3)
 """
@@ -237,6 +238,7 @@ async def house_of(settings: LocalSettings) -> AsyncIterator[House]:
         )
         yield House(
             payments=payment_pb2_grpc.PaymentServiceStub(channels["gateway"]),
+            files=bulk_pb2_grpc.PayoutFileServiceStub(channels["gateway"]),
             operations=operations_pb2_grpc.OperationsServiceStub(channels["gateway"]),
             account=account_pb2_grpc.AccountServiceStub(channels["account"]),
             router=router_pb2_grpc.RouterServiceStub(channels["router"]),

@@ -17,7 +17,10 @@ WHERE payout_file_id = $1 AND offset_bytes > $2 - $4 AND offset_bytes < $2 + $3 
 ORDER BY offset_bytes
 
 -- name: known_refs
-SELECT ref FROM payout_file_row WHERE payout_file_id = $1 AND ref = ANY ($2::text[])
+-- One look into the index a ref, whatever the planner believes of a table that is being filled.
+SELECT asked.ref FROM unnest($2::text[]) AS asked (ref)
+CROSS JOIN LATERAL (
+    SELECT FROM payout_file_row AS known WHERE known.payout_file_id = $1 AND known.ref = asked.ref LIMIT 1) AS found
 
 -- name: ready_rows
 SELECT row_number, line_number, ref, amount_minor, payee_account, payee_name, bank_code, description FROM payout_file_row
