@@ -25,6 +25,7 @@ from fisc.client.errors import (
     Unauthenticated,
     Unavailable,
 )
+from fisc.client.payout_files import PayoutFiles
 from fisc.client.words import (
     Amount,
     MethodName,
@@ -34,6 +35,7 @@ from fisc.client.words import (
     payment_request,
 )
 from fisc.common.v1.money_pb2 import Money
+from fisc.gateway.v1.bulk_pb2 import PayoutFile, PayoutFileRow
 from fisc.gateway.v1.payment_pb2 import Payment, Payout, Refund
 
 __all__ = [
@@ -53,6 +55,9 @@ __all__ = [
     "Payment",
     "PaymentStateName",
     "Payout",
+    "PayoutFile",
+    "PayoutFileRow",
+    "PayoutFiles",
     "Refund",
     "Rejected",
     "RoutingName",

@@ -3,15 +3,16 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import grpc
 
 from fisc.client import errors, transport, words
+from fisc.client.payout_files import PayoutFiles
 from fisc.client.words import Amount, MethodName, PaymentStateName, PayoutMethodName, RoutingName
-from fisc.gateway.v1 import payment_pb2, payment_pb2_grpc
+from fisc.gateway.v1 import bulk_pb2_grpc, payment_pb2, payment_pb2_grpc
 
 TIMEOUT_S: Final = 10.0
 # The 15 minutes a payer has by default, and a little more for the channel's word.
@@ -28,6 +29,8 @@ PAYMENT_ENDED: Final = frozenset(
         payment_pb2.Payment.STATE_MANUAL,
     }
 )
+
+_NOT_OPEN: Final = "use the client inside `async with FiscClient(…) as fisc:`"
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -62,11 +65,15 @@ class FiscClient:
         self._metadata = (("authorization", f"Bearer {api_key}"),)
         self._channel: grpc.aio.Channel | None = None
         self._opened_stub: payment_pb2_grpc.PaymentServiceAsyncStub | None = None
+        self._opened_files: PayoutFiles | None = None
 
     async def __aenter__(self) -> Self:
         """Open the channel; it connects with the first call."""
         self._channel = transport.open_channel(self._target, self._credentials)
         self._opened_stub = payment_pb2_grpc.PaymentServiceStub(self._channel)
+        self._opened_files = PayoutFiles(
+            bulk_pb2_grpc.PayoutFileServiceStub(self._channel), self._call, self._metadata
+        )
         return self
 
     async def __aexit__(
@@ -78,7 +85,14 @@ class FiscClient:
         """Close the channel; calls in flight are cancelled."""
         if self._channel is not None:
             await self._channel.close(None)
-        self._channel = self._opened_stub = None
+        self._channel = self._opened_stub = self._opened_files = None
+
+    @property
+    def payout_files(self) -> PayoutFiles:
+        """Whole files of payouts: send, watch, read their results."""
+        if self._opened_files is None:
+            raise RuntimeError(_NOT_OPEN)
+        return self._opened_files
 
     async def create_payment(
         self,
@@ -235,7 +249,7 @@ class FiscClient:
             page = await self._call(self._stub.ListPayments, request, timeout_s)
             return page.payments, page.next_page_token
 
-        return _pages(fetch)
+        return words.pages(fetch)
 
     async def watch_payment(
         self, payment_id: str, *, timeout_s: float = WATCH_TIMEOUT_S
@@ -322,7 +336,7 @@ class FiscClient:
             page = await self._call(self._stub.ListCaptures, request, timeout_s)
             return page.captures, page.next_page_token
 
-        return _pages(fetch)
+        return words.pages(fetch)
 
     def list_refunds(
         self, *, payment_id: str = "", page_size: int = PAGE_SIZE, timeout_s: float | None = None
@@ -336,7 +350,7 @@ class FiscClient:
             page = await self._call(self._stub.ListRefunds, request, timeout_s)
             return page.refunds, page.next_page_token
 
-        return _pages(fetch)
+        return words.pages(fetch)
 
     async def create_payout(
         self,
@@ -384,12 +398,12 @@ class FiscClient:
             page = await self._call(self._stub.ListPayouts, request, timeout_s)
             return page.payouts, page.next_page_token
 
-        return _pages(fetch)
+        return words.pages(fetch)
 
     @property
     def _stub(self) -> "payment_pb2_grpc.PaymentServiceAsyncStub":
         if self._opened_stub is None:
-            raise RuntimeError("use the client inside `async with FiscClient(…) as fisc:`")
+            raise RuntimeError(_NOT_OPEN)
         return self._opened_stub
 
     async def _call(
@@ -409,18 +423,6 @@ class FiscClient:
 def has_ended(payment: payment_pb2.Payment) -> bool:
     """Whether a payment will not change any more by itself."""
     return payment.state in PAYMENT_ENDED
-
-
-async def _pages(
-    fetch: Callable[[str], Awaitable[tuple[Sequence[Item], str]]],
-) -> AsyncIterator[Item]:
-    page_token = ""
-    while True:
-        items, page_token = await fetch(page_token)
-        for item in items:
-            yield item
-        if not page_token:
-            return
 
 
 def _state(name: str) -> payment_pb2.Payment.State.ValueType:

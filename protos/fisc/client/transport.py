@@ -26,6 +26,17 @@ RETRIED_METHODS: Final = (
     "ListPayouts",
     "BatchCreatePayments",
 )
+FILE_SERVICE: Final = "fisc.gateway.v1.PayoutFileService"
+RETRIED_FILE_METHODS: Final = (
+    "CreatePayoutFile",
+    "UploadPayoutFile",
+    "GetPayoutFile",
+    "ListPayoutFiles",
+    "DecidePayoutFile",
+    "PausePayoutFile",
+    "ResumePayoutFile",
+    "CancelPayoutFile",
+)
 RETRY_ATTEMPTS_MAX: Final = 4
 KEEPALIVE_INTERVAL_S: Final = 60
 KEEPALIVE_TIMEOUT_S: Final = 20
@@ -67,7 +78,14 @@ def _service_config() -> Mapping[str, object]:
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [
             {
-                "name": [{"service": SERVICE, "method": method} for method in RETRIED_METHODS],
+                "name": [
+                    {"service": service, "method": method}
+                    for service, methods in (
+                        (SERVICE, RETRIED_METHODS),
+                        (FILE_SERVICE, RETRIED_FILE_METHODS),
+                    )
+                    for method in methods
+                ],
                 "retryPolicy": {
                     "maxAttempts": RETRY_ATTEMPTS_MAX,
                     "initialBackoff": "0.1s",

@@ -1,11 +1,13 @@
 """The words that callers say in plain Python, and the contract's own."""
 
 import uuid
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Literal, TypeAlias, TypeVar
 
 from fisc.common.v1 import method_pb2, money_pb2
 from fisc.gateway.v1 import payment_pb2
+
+Item = TypeVar("Item")
 
 Amount: TypeAlias = money_pb2.Money | tuple[str, int]
 """A Money message, or (ISO 4217 code, amount in minor units): ("CNY", 1999) is 19.99 yuan."""
@@ -108,3 +110,16 @@ def method_of(name: str) -> method_pb2.PaymentMethod.ValueType:
 def routing_of(name: str) -> payment_pb2.Routing.ValueType:
     """Raises ValueError for a name that the contract does not know."""
     return payment_pb2.Routing.Value(f"ROUTING_{name}")
+
+
+async def pages(
+    fetch: Callable[[str], Awaitable[tuple[Sequence[Item], str]]],
+) -> AsyncIterator[Item]:
+    """Every item of a paged list; `fetch` gets the token of a page and returns its items and the next token."""
+    page_token = ""
+    while True:
+        items, page_token = await fetch(page_token)
+        for item in items:
+            yield item
+        if not page_token:
+            return

@@ -10,6 +10,7 @@ import pytest
 
 from fisc.common.v1 import method_pb2
 from fisc.gateway.v1 import bulk_pb2
+from libs.testing import eventually
 from tests.integration.gateway import papers
 from tests.integration.gateway.house import TIMEOUT_S, House, error_info, reason_of
 from tests.integration.gateway.papers import ENDED, HEADER, F, R, declaration, line, paper
@@ -239,7 +240,7 @@ async def test_a_paused_file_starts_nothing_and_a_canceled_one_never_does(
     async def goes_on() -> bool:
         return (await papers.get(house, file_id)).started.count > still.started.count
 
-    assert await papers.eventually(goes_on, 20.0)
+    assert await eventually(goes_on, 20.0)
     await house.files.CancelPayoutFile(
         bulk_pb2.CancelPayoutFileRequest(**about), timeout=TIMEOUT_S, metadata=house.key
     )

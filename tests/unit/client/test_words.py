@@ -11,7 +11,7 @@ from fisc import client
 from fisc.client import client as client_module
 from fisc.client import transport
 from fisc.common.v1 import method_pb2
-from fisc.gateway.v1 import payment_pb2
+from fisc.gateway.v1 import bulk_pb2, payment_pb2
 
 ALLOWED_IMPORTS = {"fisc", "grpc", "grpc_status", "google"}
 
@@ -36,6 +36,13 @@ def test_every_unary_method_is_sent_again_and_the_stream_is_not() -> None:
     unary = {method.name for method in service.methods if not method.server_streaming}
     assert set(transport.RETRIED_METHODS) == unary
     assert service.full_name == transport.SERVICE
+
+
+def test_every_unary_method_about_files_is_sent_again() -> None:
+    service = bulk_pb2.DESCRIPTOR.services_by_name["PayoutFileService"]
+    unary = {method.name for method in service.methods if not method.server_streaming}
+    assert set(transport.RETRIED_FILE_METHODS) == unary
+    assert service.full_name == transport.FILE_SERVICE
 
 
 def test_every_method_of_the_contract_that_changes_something_has_a_request_id() -> None:

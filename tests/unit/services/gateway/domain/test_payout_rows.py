@@ -46,7 +46,8 @@ def piece(
 
 def whole(data: bytes, size: int, lines_max: int = 1000) -> tuple[list[Row], Position]:
     """A file read through a window of this size."""
-    at, start, rows = Position(), 0, []
+    at, start = Position(), 0
+    rows: list[Row] = []
     while start < len(data):
         window = data[start : start + size]
         read = payout_rows.read_piece(
