@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.local import checks, dayfile, ledger, ops, ports, receiver, status, tables
+from deploy.local import checks, dayfile, ledger, ops, payouts, ports, receiver, status, tables
 from deploy.local.clients import Platform
 from deploy.local.credentials import Credentials
 from deploy.local.day import SHIPPED, Day, Stage
@@ -31,6 +31,7 @@ main = typer.Typer(
 )
 main.add_typer(ops.commands)
 main.add_typer(ledger.commands)
+main.add_typer(payouts.commands)
 
 DayFileArgument = Annotated[Path, typer.Argument(help="A day file; see docs/replay.md.")]
 SpeedOption = Annotated[

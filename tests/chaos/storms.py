@@ -26,7 +26,7 @@ from tests.chaos.actor import QR, Actor, GaveUp
 from tests.chaos.load import Load
 from tests.chaos.matrix import FIRE_TIMEOUT_S, SETTLE_TIMEOUT_S, Result
 from tests.chaos.scenarios import SCENARIOS
-from tests.chaos.world import World
+from tests.chaos.world import RESTART_MAX_S, World
 
 STORM_S: Final = 20.0
 # Far enough apart that the supervisor's patience lasts: four quick deaths in a storm at most.
@@ -318,7 +318,7 @@ async def second_gateway(
         )
     try:
         async with open_channel(f"127.0.0.1:{second.port('gateway')}", peer="chaos") as channel:
-            await asyncio.wait_for(channel.channel_ready(), FIRE_TIMEOUT_S)
+            await asyncio.wait_for(channel.channel_ready(), RESTART_MAX_S)
             yield payment_pb2_grpc.PaymentServiceStub(channel)
     finally:
         process.terminate()
