@@ -56,7 +56,7 @@ def send(
         bool, typer.Option(help="Wait until another API key has approved it.")
     ] = False,
     request_id: Annotated[
-        str, typer.Option(help="Key of this file; by default made of its name and content.")
+        str, typer.Option(help="Key of this file; by default made of all that is said here.")
     ] = "",
     again: Annotated[
         bool, typer.Option(help="The same content was sent before, and is meant once more.")
@@ -72,9 +72,10 @@ def send(
             raise LocalError(f"{file} cannot be read: {error.strerror or error}") from error
         except FiscError as error:
             raise LocalError(f"--sum {total}: {error.message}") from error
+        said = (rows, sum_minor, currency, gb18030, pay_good, needs_approval, again)
         sent = await fisc.payout_files.send(
             data,
-            request_id=request_id or _request_id(file, data),
+            request_id=request_id or _request_id(file.name, data, said),
             name=file.name,
             currency=currency,
             rows_count=rows,
@@ -212,9 +213,9 @@ async def _client(merchant: str) -> AsyncIterator[FiscClient]:
         yield fisc
 
 
-def _request_id(file: Path, data: bytes) -> str:
-    """The same for the same file: sent again, it goes on and is not paid twice."""
-    return hashlib.sha256(file.name.encode() + b"\0" + data).hexdigest()[:32]
+def _request_id(name: str, data: bytes, said: object) -> str:
+    """The same for the same command: given again, it goes on and pays nothing twice."""
+    return hashlib.sha256(f"{name}\0{said}\0".encode() + data).hexdigest()[:32]
 
 
 def _say(out: Console, text: str) -> None:

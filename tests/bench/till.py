@@ -39,16 +39,32 @@ class Till:
         keys = itertools.cycle(self.keys)
 
         async def call() -> bool:
-            request = payment_pb2.CreatePaymentRequest(
-                request_id=secrets.token_hex(12), amount=MONEY, method=CARD
-            )
             try:
                 response = await self.house.payments.CreatePayment(
-                    request, timeout=TIMEOUT_S, metadata=next(keys)
+                    _request(), timeout=TIMEOUT_S, metadata=next(keys)
                 )
             except grpc.aio.AioRpcError:
                 return False
             return response.payment.state == payment_pb2.Payment.STATE_SUCCEEDED
+
+        return call
+
+    def pay_many(self, count: int) -> Call:
+        """A caller with so many payments a call; true when all of them have succeeded."""
+        keys = itertools.cycle(self.keys)
+
+        async def call() -> bool:
+            batch = payment_pb2.BatchCreatePaymentsRequest(
+                requests=[_request() for _ in range(count)]
+            )
+            try:
+                response = await self.house.payments.BatchCreatePayments(
+                    batch, timeout=TIMEOUT_S, metadata=next(keys)
+                )
+            except grpc.aio.AioRpcError:
+                return False
+            succeeded = payment_pb2.Payment.STATE_SUCCEEDED
+            return all(result.payment.state == succeeded for result in response.results)
 
         return call
 
@@ -72,3 +88,9 @@ async def opened(settings: LocalSettings, pids: Mapping[str, int]) -> AsyncItera
         for _ in range(CHANNELS):
             await house.new_channel(CARD, notify_immediate=False)
         yield Till(house=house, settings=settings, pids=pids, keys=tuple(keys))
+
+
+def _request() -> payment_pb2.CreatePaymentRequest:
+    return payment_pb2.CreatePaymentRequest(
+        request_id=secrets.token_hex(12), amount=MONEY, method=CARD
+    )
