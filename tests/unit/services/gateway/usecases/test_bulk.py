@@ -147,12 +147,16 @@ async def test_places_are_given_in_turn_and_who_gives_up_holds_nobody_up() -> No
     small = asyncio.create_task(lane.enter(1))
     await asyncio.sleep(0)
     lane.leave(1)
+    newcomer = asyncio.create_task(lane.enter(1))
     await asyncio.sleep(0)
     assert not small.done()
+    assert not newcomer.done()
 
     large.cancel()
     await asyncio.wait_for(small, timeout=1)
-    assert lane.in_flight == 2
+    assert (lane.in_flight, newcomer.done()) == (2, False)
+    lane.leave(1)
+    await asyncio.wait_for(newcomer, timeout=1)
 
 
 async def test_a_place_given_to_one_who_has_just_gone_is_given_back() -> None:
