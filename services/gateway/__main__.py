@@ -125,27 +125,7 @@ class Gateway:
         screening = Screening(self.risk, self.router, self.channels)
         self.payments_in: Intake[Payment] = self._wire_intake(screening, self.sagas.payments)
         self.payouts_in: Intake[Payout] = self._wire_intake(screening, self.sagas.payouts)
-        self.lane = Lane()
-        self.files = PayoutFileStore(pool)
-        self.payouts = Payouts(
-            table=self.store.payouts,
-            drives=self.sagas.drives,
-            intake=self.payouts_in,
-            bulk=self._wire_bulk(self.payouts_in, self.store.payouts),
-            clock=clock,
-            ids=self.ids,
-        )
-        self.file_flow: Flow[PayoutFile, None] = Flow(
-            table=self.files.files,
-            decide=payout_file_flow.decide,
-            perform=PayoutFilePerformer(
-                store=self.files, merchants=self.registry, payouts=self.payouts
-            ),
-            encode=lambda _: (),
-            drives=self.sagas.drives,
-            clock=clock,
-        )
-        self.file_engine = Engine((self.file_flow,), self.sagas.drives)
+        self._wire_bulk_work(pool)
         self.feed = feed.EventFeedServicer(pool)
         self.gate = self._wire_gate(settings)
         self.callbacks = Callbacks(
@@ -190,6 +170,30 @@ class Gateway:
         return Intake(
             screening=screening, driver=flow.driver, drives=self.sagas.drives, name=flow.name
         )
+
+    def _wire_bulk_work(self, pool: Pool) -> None:
+        """What brings many at once: batches of payments, and files of payouts, which are sagas of their own."""
+        self.lane = Lane()
+        self.files = PayoutFileStore(pool)
+        self.payouts = Payouts(
+            table=self.store.payouts,
+            drives=self.sagas.drives,
+            intake=self.payouts_in,
+            bulk=self._wire_bulk(self.payouts_in, self.store.payouts),
+            clock=self.clock,
+            ids=self.ids,
+        )
+        self.file_flow: Flow[PayoutFile, None] = Flow(
+            table=self.files.files,
+            decide=payout_file_flow.decide,
+            perform=PayoutFilePerformer(
+                store=self.files, merchants=self.registry, payouts=self.payouts
+            ),
+            encode=lambda _: (),
+            drives=self.sagas.drives,
+            clock=self.clock,
+        )
+        self.file_engine = Engine((self.file_flow,), self.sagas.drives)
 
     def _wire_bulk(self, intake: Intake[Any], table: SagaTable[Any]) -> BulkIntake[Any]:
         return BulkIntake(intake=intake, table=table, lane=self.lane, drives=self.sagas.drives)
