@@ -38,6 +38,8 @@ NUL: Final = b"\0"
 # The items of a batch (AIP-233) are judged one by one by its handler, so that a bad one is refused by itself.
 ITEMS_FIELD: Final = "requests"
 
+_CODES: Final[dict[int | None, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
+
 _log = log.get_logger()
 
 
@@ -272,9 +274,7 @@ def _received_id(context: Context) -> str | bytes | None:
 def _code_set(context: Context) -> grpc.StatusCode:
     """The code the handler set or aborted with, OK where it did neither."""
     code: grpc.StatusCode | int | None = context.code()
-    if isinstance(code, grpc.StatusCode):
-        return code
-    return next((known for known in grpc.StatusCode if known.value[0] == code), grpc.StatusCode.OK)
+    return code if isinstance(code, grpc.StatusCode) else _CODES.get(code, grpc.StatusCode.OK)
 
 
 def _field_path(violation: Any) -> str:

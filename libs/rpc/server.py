@@ -15,7 +15,7 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from libs import log, ports, telemetry
+from libs import log, memory, ports, telemetry
 from libs.config import ServiceSettings
 from libs.rpc.interceptors import CallInterceptor, ValidationInterceptor
 
@@ -205,6 +205,7 @@ async def serve(
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a process's main coroutine on uvloop, the only event loop of the process."""
+    memory.settle()
     return uvloop.run(main)
 
 

@@ -106,7 +106,8 @@ DELETE FROM hold_expiry
  WHERE hold_id = ANY($1::text[])
 
 -- name: save_balances
--- Only over rows that have not moved since they were loaded; the count says whether all were.
+-- Only over rows that have not moved since they were loaded; the count says whether all were. The ids are named
+-- twice, so that the planner goes by the key however few accounts it knew of when it made its plan.
 WITH balances AS (
     UPDATE account_balance AS balance
        SET debits_minor = given.debits_minor,
@@ -119,7 +120,8 @@ WITH balances AS (
                   $6::bigint[], $7::timestamptz[], $8::bigint[])
         AS given (account_id, debits_minor, credits_minor, held_minor, sequence, version,
                   booked_at, version_before)
-     WHERE balance.account_id = given.account_id
+     WHERE balance.account_id = ANY($1::text[])
+       AND balance.account_id = given.account_id
        AND balance.version = given.version_before
     RETURNING 1
 )
@@ -148,7 +150,8 @@ WITH head AS (
                   $6::bigint[], $7::timestamptz[], $8::bigint[])
         AS given (account_id, debits_minor, credits_minor, held_minor, sequence, version,
                   booked_at, version_before)
-     WHERE balance.account_id = given.account_id
+     WHERE balance.account_id = ANY($1::text[])
+       AND balance.account_id = given.account_id
        AND balance.version = given.version_before
     RETURNING 1
 )
