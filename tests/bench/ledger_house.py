@@ -206,9 +206,11 @@ async def copied(cluster: Cluster, source: str) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def serving(cluster: Cluster, url: str) -> AsyncIterator[Ledger]:
+async def serving(
+    cluster: Cluster, url: str, *, module: str = "services.account"
+) -> AsyncIterator[Ledger]:
     """The account service over a database, as a process of its own."""
-    with _service(url) as (target, pid):
+    with _service(url, module) as (target, pid):
         async with (
             await open_pool(url, size=2, application_name="bench") as pool,
             client.open_channel(target, peer="account") as channel,
@@ -225,7 +227,7 @@ async def serving(cluster: Cluster, url: str) -> AsyncIterator[Ledger]:
 
 
 @contextlib.contextmanager
-def _service(url: str) -> Iterator[tuple[str, int]]:
+def _service(url: str, module: str) -> Iterator[tuple[str, int]]:
     grpc_port, metrics_port = ports.find_free(), ports.find_free()
     environment = {
         **os.environ,
@@ -234,7 +236,7 @@ def _service(url: str) -> Iterator[tuple[str, int]]:
         "FISC_ACCOUNT_METRICS_PORT": str(metrics_port),
         "FISC_ACCOUNT_LOG_LEVEL": "WARNING",
     }
-    process = subprocess.Popen([sys.executable, "-m", "services.account"], env=environment)
+    process = subprocess.Popen([sys.executable, "-m", module], env=environment)
     try:
         yield f"127.0.0.1:{grpc_port}", process.pid
     finally:

@@ -155,25 +155,19 @@ class Store:
             for row in found
         ]
 
-    async def find_sequences(self, account_ids: Collection[str], at: datetime) -> Mapping[str, int]:
-        """Return each account's last entry booked by that moment, 0 for none; O(log n) an account."""
-        found = await self._pool.fetch(SQL["find_sequences"], list(account_ids), at)
-        return {row["account_id"]: row["sequence"] for row in found}
+    async def get_balances_at_time(
+        self, account_ids: Collection[str], at: datetime
+    ) -> Mapping[str, PastBalance]:
+        """Return how those accounts that exist stood at a moment; O(log n) an account."""
+        found = await self._pool.fetch(SQL["get_balances_at_time"], list(account_ids), at)
+        return {row["account_id"]: rows.past_balance(row) for row in found}
 
     async def get_balances_at(self, sequences: Mapping[str, int]) -> Mapping[str, PastBalance]:
         """Return how accounts stood after these entries, each at most its last."""
         found = await self._pool.fetch(
             SQL["get_balances_at"], list(sequences), list(sequences.values())
         )
-        return {
-            row["account_id"]: PastBalance(
-                account_id=row["account_id"],
-                currency=row["currency"],
-                posted_minor=row["posted_minor"],
-                sequence=row["sequence"],
-            )
-            for row in found
-        }
+        return {row["account_id"]: rows.past_balance(row) for row in found}
 
     async def sum_subtree(self, account_id: str) -> list[SubtreeLine]:
         """Sum an account and all below it, in one snapshot; nothing for no such account."""

@@ -16,6 +16,7 @@ from services.account.domain.accounts import (
     Balance,
     Direction,
     Entry,
+    PastBalance,
     Role,
     Terms,
 )
@@ -189,6 +190,16 @@ def entry(row: asyncpg.Record) -> Entry:
         direction=Direction(values.pop("direction")),
         effective_date=values.pop("effective_on").isoformat(),
         **values,
+    )
+
+
+def past_balance(row: asyncpg.Record) -> PastBalance:
+    """Read how an account stood after one of its entries."""
+    return PastBalance(
+        account_id=row["account_id"],
+        currency=row["currency"],
+        posted_minor=row["posted_minor"],
+        sequence=row["sequence"],
     )
 
 

@@ -339,35 +339,41 @@ SELECT account_id, sequence, direction, amount_minor, balance_after_minor
    AND sequence <= $3
  ORDER BY account_id, sequence
 
--- name: find_sequences
--- The last entry of each account that was booked by a moment, 0 for none. Booking times ascend with an account's
--- sequence, so that the entry is found by halving: a handful of looks into an index, and no index on time.
-WITH RECURSIVE probe (account_id, low, high) AS (
-    SELECT account_id, 0::bigint, sequence
+-- name: get_balances_at_time
+-- As each account stood after its last entry booked by a moment. Booking times ascend with an account's sequence, so
+-- that the entry is found by halving: a handful of looks into an index, and no index on time.
+WITH RECURSIVE probe (account_id, currency, low, high) AS (
+    SELECT account_id, currency, 0::bigint, sequence
       FROM account_balance
      WHERE account_id = ANY($1::text[])
      UNION ALL
-    SELECT account_id,
+    SELECT account_id, currency,
            CASE WHEN booked_at <= $2 THEN middle ELSE low END,
            CASE WHEN booked_at <= $2 THEN high ELSE middle - 1 END
-      FROM (SELECT account_id, low, high, middle,
+      FROM (SELECT account_id, currency, low, high, middle,
                    coalesce(
                        (SELECT booked_at FROM transfer
                          WHERE debit_account_id = account_id AND debit_sequence = middle),
                        (SELECT booked_at FROM transfer
                          WHERE credit_account_id = account_id AND credit_sequence = middle)
                    ) AS booked_at
-              FROM (SELECT account_id, low, high, (low + high + 1) / 2 AS middle
+              FROM (SELECT account_id, currency, low, high, (low + high + 1) / 2 AS middle
                       FROM probe
                      WHERE low < high) AS halved) AS probed
 )
-SELECT account_id, low AS sequence
+SELECT account_id, currency, low AS sequence,
+       coalesce(
+           (SELECT debit_balance_after_minor FROM transfer
+             WHERE debit_account_id = account_id AND debit_sequence = low),
+           (SELECT credit_balance_after_minor FROM transfer
+             WHERE credit_account_id = account_id AND credit_sequence = low),
+           0) AS posted_minor
   FROM probe
  WHERE low = high
 
 -- name: get_balances_at
 -- As an account stood after one of its entries; the sequence is at most its last.
-SELECT account_id, role, currency, book_id, floor_minor, ceiling_minor, state, given.sequence,
+SELECT account_id, currency, given.sequence,
        coalesce(
            (SELECT debit_balance_after_minor FROM transfer
              WHERE debit_account_id = account_id AND debit_sequence = given.sequence),

@@ -104,8 +104,7 @@ class Chart:
         """Return how those accounts that exist stood at a moment, in the order asked."""
         for position, account_id in enumerate(account_ids):
             texts.check(f"account_ids[{position}]", account_id)
-        sequences = await self._store.find_sequences(set(account_ids), at)
-        balances = await self._store.get_balances_at(sequences)
+        balances = await self._store.get_balances_at_time(set(account_ids), at)
         return [balances[account_id] for account_id in account_ids if account_id in balances]
 
     async def get_balance_at_sequence(self, account_id: str, sequence: int) -> list[PastBalance]:
@@ -150,11 +149,11 @@ class Chart:
         _, balance = await self.get_account(account_id)
         until = min(until or balance.sequence, balance.sequence)
         if until_time is not None:
-            found = await self._store.find_sequences({account_id}, until_time)
-            until = min(until, found[account_id])
+            found = await self._store.get_balances_at_time({account_id}, until_time)
+            until = min(until, found[account_id].sequence)
         if after_time is not None:
-            found = await self._store.find_sequences({account_id}, after_time)
-            after = max(after, found[account_id])
+            found = await self._store.get_balances_at_time({account_id}, after_time)
+            after = max(after, found[account_id].sequence)
         while after < until:
             entries = await self._store.list_entries(
                 account_id, after=after, until=until, limit=ENTRIES_PER_PART
