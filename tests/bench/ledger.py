@@ -4,10 +4,12 @@ Figures that are compared are measured in turns, so that an hour in which the ma
 nothing; the median of each stands. Clients, service and database share the machine's cores.
 """
 
+import asyncio
 import contextlib
 import json
 import os
 import random
+import signal
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 import uvloop
 
+from libs import memory
 from libs.batching import Coalescer
 from libs.clock import SystemClock
 from libs.db.pool import open_pool
@@ -327,22 +330,20 @@ async def measure_verify(pool: Any) -> list[Row]:
     ]
 
 
-async def measure_scaling(cluster: Cluster) -> list[Row]:
+async def measure_scaling(cluster: Cluster) -> AsyncIterator[list[Row]]:
     """Transfers/s with more and more entries on file, each step in turns with a ledger of the fewest; and reading."""
-    rows: list[Row] = []
     url = await ledger_house.make_database(cluster, "filled")
     filler = Filler(HOT, MERCHANTS)
     for entries in (each for each in STEPS if each <= ENTRIES_MAX):
         async with await open_pool(url, size=2, application_name="bench") as pool:
             await filler.fill(pool, entries // 2)
             if entries == PAST_ENTRIES:
-                rows += await measure_verify(pool)
-                rows += await measure_past(pool, filler)
+                yield await measure_past(pool, filler)
+                yield await measure_verify(pool)
         if entries == STEPS[0]:
             await ledger_house.copy_database(cluster, "filled", "fewest")
         else:
-            rows.append(await _measure_step(cluster, entries))
-    return rows
+            yield [await _measure_step(cluster, entries)]
 
 
 async def _measure_step(cluster: Cluster, entries: int) -> Row:
@@ -365,28 +366,52 @@ async def _measure_step(cluster: Cluster, entries: int) -> Row:
     return row(f"ledger_scaling_{entries}", grown.rate, "transfers/s", method, fewest.rate)
 
 
-async def measure() -> list[Row]:
-    """All of it, in about five minutes; FISC_BENCH_LEDGER_ENTRIES=1000000 leaves the longest step out."""
-    rows = measure_function()
+async def measure(tell: Callable[[list[Row]], None] = lambda _: None) -> list[Row]:
+    """All of it, in about five minutes of a quiet machine; `tell` hears of each part at once.
+
+    FISC_BENCH_LEDGER_ENTRIES=2000000 leaves out the longest step of what is on file.
+    """
+    rows: list[Row] = []
+
+    def add(more: list[Row]) -> None:
+        rows.extend(more)
+        tell(more)
+
+    add(measure_function())
     with ledger_house.open_cluster() as cluster:
         database = await pgbench.prepare(cluster.admin_url)
         url = await ledger_house.make_database(cluster, "ledger")
         async with ledger_house.serving(cluster, url) as house:
-            rows += await measure_rates(house, database)
-            rows += await measure_low_load(house)
-        rows += await measure_posting(url)
-        rows += await measure_scaling(cluster)
+            add(await measure_rates(house, database))
+            add(await measure_low_load(house))
+        add(await measure_posting(url))
+        async for more in measure_scaling(cluster):
+            add(more)
     return rows
 
 
-def main() -> None:
-    rows = uvloop.run(measure())
-    OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(json.dumps(rows, indent=2) + "\n")
+def show(rows: list[Row]) -> None:
+    """One line a figure."""
     for each in rows:
         ratio = "" if each["ratio"] is None else f"{each['ratio']:.3f}"
         line = f"{each['name']:34} {each['value']:12.2f} {each['unit']:16} {ratio:>8}"
-        print(f"{line}  {each['method']}")
+        print(f"{line}  {each['method']}", flush=True)
+
+
+async def _measure_until_stopped() -> list[Row]:
+    """Told to stop, it stops what it started."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await measure(tell=show)
+
+
+def main() -> None:
+    # As a service does at its start: the clients of the house are services.
+    memory.settle()
+    rows = uvloop.run(_measure_until_stopped())
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_text(json.dumps(rows, indent=2) + "\n")
     print(f"written to {OUTPUT}")
 
 

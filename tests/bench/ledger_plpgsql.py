@@ -13,7 +13,7 @@ from typing import cast
 
 import uvloop
 
-from libs import memory
+from libs import log, memory
 from libs.batching import Coalescer
 from libs.clock import SystemClock
 from libs.db.pool import open_pool
@@ -111,6 +111,7 @@ def _balance(account_id: str, posted_minor: int, sequence: int) -> Balance:
 
 async def serve() -> None:
     """The service with the function in the place of the engine; told by the environment as the real one is."""
+    log.configure("account", "WARNING")
     url = os.environ["FISC_ACCOUNT_DATABASE_URL"]
     async with await open_pool(url, size=8, application_name="fisc-account") as pool:
         posting = FunctionPosting(pool)

@@ -8,6 +8,7 @@ CREATE FUNCTION bench_post(
     OUT refusals text[], OUT debit_sequences bigint[], OUT debit_afters_minor bigint[],
     OUT credit_sequences bigint[], OUT credit_afters_minor bigint[], OUT helds_minor bigint[])
 LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
 DECLARE
     head chain_head;
     loaded account_balance;
