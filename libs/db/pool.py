@@ -1,6 +1,7 @@
 """The connection pool every service opens, with limits that keep one bad query from hurting all."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
@@ -27,8 +28,16 @@ CONNECT_RETRY_S = 10.0
 _JSONB_VERSION = b"\x01"
 
 
-async def open_pool(database_url: str, *, size: int, application_name: str) -> Pool:
+async def open_pool(
+    database_url: str,
+    *,
+    size: int,
+    application_name: str,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Pool:
     """Open a pool of up to `size` connections; jsonb columns come and go as Python objects.
+
+    `settings` are of the server, on top of those all services have.
 
     The connections keep no session state between uses (settings are SET LOCAL, no session-level
     advisory locks, no LISTEN): they are handed on without the reset that asyncpg does by default,
@@ -50,6 +59,7 @@ async def open_pool(database_url: str, *, size: int, application_name: str) -> P
                 "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
                 "timezone": "UTC",
                 "jit": "off",
+                **settings,
             },
         )
     )

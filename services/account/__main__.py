@@ -12,7 +12,7 @@ from services.account.config import Settings
 from services.account.domain.work import Window
 from services.account.handlers.servicer import SERVICE_NAME, STATEMENTS_NAME, AccountServicer
 from services.account.handlers.treasury import TREASURY_NAME, TreasuryServicer
-from services.account.store import Store
+from services.account.store import PLANNER_SETTINGS, Store
 from services.account.usecases.chart import Chart
 from services.account.usecases.closing import Closing
 from services.account.usecases.positions import Positions
@@ -28,7 +28,10 @@ async def main() -> None:
     log.configure("account", settings.log_level, settings.log_format)
     await migrate.upgrade(settings.owner_database_url or settings.database_url, MIGRATIONS)
     database = await pool.open_pool(
-        settings.database_url, size=settings.db_pool_size, application_name="fisc-account"
+        settings.database_url,
+        size=settings.db_pool_size,
+        application_name="fisc-account",
+        settings=PLANNER_SETTINGS,
     )
     clock = SystemClock()
     store = Store(database)

@@ -11,7 +11,7 @@ SELECT EXISTS (SELECT FROM closed_day WHERE day = $1)
 
 -- name: close_accounts
 -- One page of accounts: where each stood at the end of the day, if it has moved since its last closing. Returns the
--- page's last account, NULL after the last page.
+-- page's last account, NULL after the last page. OFFSET 0: each step looks once, not once for either end.
 WITH RECURSIVE page AS (
     SELECT account_id, sequence,
            coalesce((SELECT closing_balance.sequence FROM closing_balance
@@ -37,7 +37,8 @@ WITH RECURSIVE page AS (
                    ) AS booked_at
               FROM (SELECT account_id, low, high, (low + high + 1) / 2 AS middle
                       FROM probe
-                     WHERE low < high) AS halved) AS probed
+                     WHERE low < high) AS halved
+            OFFSET 0) AS probed
 ), closed AS (
     INSERT INTO closing_balance (account_id, day, sequence, posted_minor)
     SELECT account_id, $1, low,
