@@ -22,7 +22,7 @@ from services.account.domain import errors
 from services.account.domain.accounts import Balance, Role
 from services.account.domain.commands import Transfer, TransferVerdict
 from services.account.handlers.servicer import SERVICE_NAME, AccountServicer
-from services.account.store import Store
+from services.account.store import PLANNER_SETTINGS, Store
 from services.account.usecases.chart import Chart
 from services.account.usecases.posting import COMMANDS_PER_TRANSACTION_MAX, WRITERS, Posting
 from tests.bench import ledger_house
@@ -113,7 +113,9 @@ async def serve() -> None:
     """The service with the function in the place of the engine; told by the environment as the real one is."""
     log.configure("account", "WARNING")
     url = os.environ["FISC_ACCOUNT_DATABASE_URL"]
-    async with await open_pool(url, size=8, application_name="fisc-account") as pool:
+    async with await open_pool(
+        url, size=8, application_name="fisc-account", settings=PLANNER_SETTINGS
+    ) as pool:
         posting = FunctionPosting(pool)
         servicer = AccountServicer(Chart(Store(pool), SystemClock()), cast(Posting, posting))
         server = RpcServer(
