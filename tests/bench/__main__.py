@@ -13,14 +13,14 @@ from pathlib import Path
 import uvloop
 
 from deploy.local.suite import START_ORDER
-from tests.bench import figures, hop, payments, profiles, soak, till
+from tests.bench import figures, hop, ledger, payments, profiles, soak, till
 from tests.bench.figures import Row
 from tests.bench.till import Till
 from tests.suite_runner import running_suite
 
 # Everything there is runs on the cores that are measured.
 GROUPS = tuple(map(",".join, START_ORDER))
-PARTS = ("hop", "payments", "soak", "profiles")
+PARTS = ("hop", "payments", "soak", "ledger", "profiles")
 
 
 async def measure(parts: frozenset[str]) -> list[Row]:
@@ -41,6 +41,8 @@ async def measure(parts: frozenset[str]) -> list[Row]:
                 add(*await soak.measure(opened))
             if "profiles" in parts:
                 await profiles.take(opened)
+    if "ledger" in parts:
+        rows += await ledger.measure(tell=figures.show)
     return rows
 
 

@@ -6,7 +6,6 @@ nothing; the median of each stands. Clients, service and database share the mach
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import signal
@@ -15,14 +14,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import uvloop
 
 from libs import memory
-from libs.batching import Coalescer
+from libs.batching.coalescer import Coalescer
 from libs.clock import SystemClock
 from libs.db.pool import open_pool
 from services.account.domain import batch, ledger
@@ -31,7 +29,8 @@ from services.account.handlers.convert import transfer_from_proto
 from services.account.store import PLANNER_SETTINGS, Store
 from services.account.usecases.chart import Chart
 from services.account.usecases.posting import Posting
-from tests.bench import ledger_house, pgbench
+from tests.bench import figures, ledger_house, pgbench
+from tests.bench.figures import Row, row
 from tests.bench.ledger_house import (
     HOT,
     MERCHANTS,
@@ -46,7 +45,6 @@ from tests.bench.ledger_house import (
 from tests.bench.ledger_rows import Filler
 from tests.bench.load import Result, closed_loop
 
-OUTPUT = Path("build/bench-ledger.json")
 ROUNDS = 3
 RUN_S = 3.0
 WARM_UP_S = 2.0
@@ -61,8 +59,6 @@ LOW = (1, 32)
 STEPS = (10_000, 100_000, 2_000_000, 10_000_000)
 PAST_ENTRIES = 2_000_000
 ENTRIES_MAX = int(os.environ.get("FISC_BENCH_LEDGER_ENTRIES", STEPS[-1]))
-
-Row = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -101,21 +97,6 @@ class Runs:
         """What a transfer has used, over all runs."""
         values: list[float] = [getattr(spent, name) for spent in self.spent]
         return sum(values) / self.count
-
-
-def row(name: str, value: float, unit: str, method: str, baseline: float | None = None) -> Row:
-    """A figure as `make bench` writes it down."""
-    return {
-        "name": name,
-        "value": round(value, 3),
-        "unit": unit,
-        "baseline": None if baseline is None else round(baseline, 3),
-        "ratio": None if baseline is None else round(value / baseline, 4),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "method": method,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
 
 
 Call = Callable[[], Awaitable[bool]]
@@ -392,29 +373,18 @@ async def measure(tell: Callable[[list[Row]], None] = lambda _: None) -> list[Ro
     return rows
 
 
-def show(rows: list[Row]) -> None:
-    """One line a figure."""
-    for each in rows:
-        ratio = "" if each["ratio"] is None else f"{each['ratio']:.3f}"
-        line = f"{each['name']:34} {each['value']:12.2f} {each['unit']:16} {ratio:>8}"
-        print(f"{line}  {each['method']}", flush=True)
-
-
 async def _measure_until_stopped() -> list[Row]:
     """Told to stop, it stops what it started."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await measure(tell=show)
+    return await measure(tell=figures.show)
 
 
 def main() -> None:
     # As a service does at its start: the clients of the house are services.
     memory.settle()
-    rows = uvloop.run(_measure_until_stopped())
-    OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(json.dumps(rows, indent=2) + "\n")
-    print(f"written to {OUTPUT}")
+    figures.write(uvloop.run(_measure_until_stopped()))
 
 
 if __name__ == "__main__":

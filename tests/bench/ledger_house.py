@@ -29,6 +29,7 @@ from services.account.__main__ import MIGRATIONS
 from services.account.domain.accounts import Account, Role
 from services.account.store import Store
 from services.account.usecases.chart import Chart
+from tests.bench import readings
 
 ACCOUNTS = 1_000
 HOT_SHARE = 0.5
@@ -40,7 +41,6 @@ ACCOUNTS_A_CALL = 250
 # In half of all transfers where one account is hot, and in every transfer that is loaded in bulk.
 HOT = "channel/wechat/receivable/CNY"
 MERCHANTS = [f"merchant/m{number:05d}/pending/CNY" for number in range(ACCOUNTS)]
-TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Sides = tuple[str, str]
@@ -131,8 +131,8 @@ class Ledger:
         times = os.times()
         return Spent(
             client_s=times.user + times.system,
-            service_s=cpu_s(self.service_pid),
-            postgres_s=cpu_s(self.postgres_pid),
+            service_s=readings.cpu_s(self.service_pid),
+            postgres_s=readings.cpu_s(self.postgres_pid),
             wal_bytes=row["wal_bytes"],
             batches=row["batches"],
         )
@@ -242,23 +242,6 @@ def _service(url: str, module: str) -> Iterator[tuple[str, int]]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(STOP_TIMEOUT_S)
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far, of its children, and of those it has outlived."""
-    ticks = _ticks(pid, with_ended=True)
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    for child in children.read_text().split() if children.exists() else ():
-        ticks += _ticks(int(child), with_ended=False)
-    return ticks / TICKS_A_SECOND
-
-
-def _ticks(pid: int, *, with_ended: bool) -> int:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return 0
-    return sum(map(int, fields[11 : 15 if with_ended else 13]))
 
 
 def _account(name: str, role: Role) -> Account:

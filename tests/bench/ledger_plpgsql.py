@@ -14,7 +14,7 @@ from typing import cast
 import uvloop
 
 from libs import log, memory
-from libs.batching import Coalescer
+from libs.batching.coalescer import Coalescer
 from libs.clock import SystemClock
 from libs.db.pool import open_pool
 from libs.rpc.server import RpcServer
