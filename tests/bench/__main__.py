@@ -13,6 +13,8 @@ from pathlib import Path
 import uvloop
 
 from deploy.local.suite import START_ORDER
+from libs import memory
+from tests.bench import figures, hop, ledger, payments, profiles, soak, till
 from tests.bench import figures, hop, ledger, payments, profiles, soak, till
 from tests.bench.figures import Row
 from tests.bench.till import Till
@@ -63,6 +65,8 @@ def main() -> None:
         "parts", nargs="*", choices=[*PARTS, []], help="all of them when none is named"
     )
     parts = frozenset(parser.parse_args().parts or PARTS)
+    # The callers of services are services, and are run as they are.
+    memory.settle()
     figures.write(uvloop.run(measure(parts)))
 
 

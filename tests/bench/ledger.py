@@ -200,7 +200,7 @@ def _rates(name: str, runs: Runs, method: str, baseline: float) -> list[Row]:
         ("service_cpu", runs.per_transfer("service_s") * 1e6, "CPU µs/transfer"),
         ("postgres_cpu", runs.per_transfer("postgres_s") * 1e6, "CPU µs/transfer"),
         ("wal", runs.per_transfer("wal_bytes"), "bytes/transfer"),
-        ("commits", runs.per_transfer("batches"), "commits/transfer"),
+        ("batch", 1 / runs.per_transfer("batches"), "transfers/commit"),
     ]
     return [
         row(name, runs.rate, "transfers/s", f"{method}; against pgbench_tps", baseline),
