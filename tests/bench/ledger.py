@@ -326,10 +326,10 @@ async def measure_scaling(cluster: Cluster) -> AsyncIterator[list[Row]]:
         if entries == STEPS[0]:
             await ledger_house.copy_database(cluster, "filled", "fewest")
         else:
-            yield [await _measure_step(cluster, entries)]
+            yield await _measure_step(cluster, entries)
 
 
-async def _measure_step(cluster: Cluster, entries: int) -> Row:
+async def _measure_step(cluster: Cluster, entries: int) -> list[Row]:
     """Against a ledger of the fewest entries; both are copies, so that what is on file stays what it is."""
     grown, fewest = Runs(), Runs()
     async with (
@@ -346,7 +346,24 @@ async def _measure_step(cluster: Cluster, entries: int) -> Row:
             await run(fewest, fewest_house, fewest_call, in_flight=IN_FLIGHT)
             await run(grown, grown_house, grown_call, in_flight=IN_FLIGHT)
     method = f"as ledger_grpc_512, with {entries} entries on file; against {STEPS[0]} entries"
-    return row(f"ledger_scaling_{entries}", grown.rate, "transfers/s", method, fewest.rate)
+    name = f"ledger_scaling_{entries}"
+    costs = (
+        ("postgres_cpu", "postgres_s", 1e6, "CPU µs/transfer"),
+        ("wal", "wal_bytes", 1.0, "bytes/transfer"),
+    )
+    return [
+        row(name, grown.rate, "transfers/s", method, fewest.rate),
+        *(
+            row(
+                f"{name}_{part}",
+                grown.per_transfer(attribute) * scale,
+                unit,
+                method,
+                fewest.per_transfer(attribute) * scale,
+            )
+            for part, attribute, scale, unit in costs
+        ),
+    ]
 
 
 async def measure(tell: Callable[[list[Row]], None] = lambda _: None) -> list[Row]:
