@@ -15,7 +15,6 @@ import uvloop
 from deploy.local.suite import START_ORDER
 from libs import memory
 from tests.bench import figures, hop, ledger, payments, profiles, soak, till
-from tests.bench import figures, hop, ledger, payments, profiles, soak, till
 from tests.bench.figures import Row
 from tests.bench.till import Till
 from tests.suite_runner import running_suite
