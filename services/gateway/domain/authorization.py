@@ -18,14 +18,16 @@ CAPTURED_UNASKED = "CAPTURED_UNASKED"
 _NOT_RESERVED = frozenset({AttemptState.CLOSED, AttemptState.DECLINED})
 
 
-def authorized(payment: Payment, attempt: Attempt, now: datetime) -> PaymentStep | None:
+def authorized(
+    payment: Payment, attempt: Attempt, now: datetime, *, is_agreed: bool
+) -> PaymentStep | None:
     """The channel has reserved the money: it waits for captures, or is released at once where nobody will make any."""
     if payment.state is PaymentState.AUTHORIZED:
         return resting(payment, attempt, now)
     if payment.state is PaymentState.CLOSING:
         return payments.ask_later(payment, attempt, now)
-    if payment.cancel_requested or not payment.capture_later:
-        # Nobody wants it, or nobody will capture it.
+    if payment.cancel_requested or not payment.capture_later or not is_agreed:
+        # Nobody wants it, or nobody will capture it, or it is not what we asked for.
         why = payments.CLOSE_CANCELED if payment.cancel_requested else payments.CLOSE_UNKNOWN
         return payments.close(payment, attempt, why, now)
     waiting = payments.moved(

@@ -96,7 +96,8 @@ def _answered(
     if payment.state in payments.ENDED:
         return None
     if outcome.kind is OutcomeKind.AUTHORIZED:
-        return authorization.authorized(payment, told, now)
+        is_agreed = saga.amounts_agree(outcome, payment.amount_minor, payment.currency)
+        return authorization.authorized(payment, told, now, is_agreed=is_agreed)
     if payment.state is PaymentState.AUTHORIZED:
         return authorization.still_authorized(payment, told, outcome, now)
     return _not_paid(payment, told, outcome, now)

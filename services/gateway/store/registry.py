@@ -117,7 +117,7 @@ class Registry:
     async def settle_callback(
         self, inbox_id: int, *, event_id: str, out_ref: str, result: str
     ) -> None:
-        """Says what became of a notification: APPLIED, DUPLICATE, REJECTED or UNKNOWN_ORDER."""
+        """Says what became of a notification."""
         await self._pool.execute(_SQL["settle_callback"], inbox_id, event_id, out_ref, result)
 
     async def is_callback_applied(self, channel_id: str, event_id: str) -> bool:

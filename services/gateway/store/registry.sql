@@ -49,7 +49,7 @@ UPDATE callback_inbox SET event_id = $2, out_ref = $3, result = $4 WHERE inbox_i
 
 -- name: is_callback_applied
 SELECT EXISTS (
-    SELECT FROM callback_inbox WHERE channel_id = $1 AND event_id = $2 AND result = 'APPLIED')
+    SELECT FROM callback_inbox WHERE channel_id = $1 AND event_id = $2 AND result IN ('APPLIED', 'NOTICED'))
 
 -- name: callbacks_of
 SELECT received_at, result FROM callback_inbox WHERE channel_id = $1 AND out_ref = $2 ORDER BY inbox_id

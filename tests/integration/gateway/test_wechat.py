@@ -127,3 +127,14 @@ async def test_a_wechat_payment_is_paid_by_callback_refunded_and_on_the_bill(
     assert row["out_ref"] in bill
     assert "`88.00" in bill
     await house.sandbox.post("/control/clock", json={"now": None})
+
+
+async def test_a_probe_with_a_bad_signature_is_refused_as_wechat_wants(
+    house: House, wechat: tuple[str, str]
+) -> None:
+    channel, mchid = wechat
+    url = f"http://127.0.0.1:{house.settings.callback_port}/callbacks/{channel}"
+    answer = await house.sandbox.post(
+        "/control/signtest", json={"account_id": mchid, "notify_url": url}
+    )
+    assert answer.json()["passed"] is True, answer.text

@@ -371,3 +371,13 @@ def test_what_has_ended_and_holds_nothing_is_put_to_rest_when_it_is_taken_up() -
     rested = walk.hear(saga.Due())
 
     assert (rested.subject.next_run_at, rested.command, rested.events) == (None, None, ())
+
+
+@pytest.mark.parametrize(("amount_minor", "currency"), [(999, "CNY"), (AMOUNT_MINOR, "USD")])
+def test_another_amount_than_was_asked_for_is_not_kept_reserved(
+    amount_minor: int, currency: str
+) -> None:
+    walk = pay("a", "b", capture_later=True)
+    closing = walk.told(OutcomeKind.AUTHORIZED, amount_minor=amount_minor, currency=currency)
+    assert (closing.subject.state, closing.command) == (PaymentState.CLOSING, Command.CLOSE)
+    assert walk.told(OutcomeKind.CLOSED).subject.channel_id == "b"
