@@ -67,7 +67,9 @@ TABLE: dict[BatchState, Sequence[BatchState | type[Exception] | None]] = {
 
 
 @pytest.mark.parametrize("state", list(BatchState))
-@pytest.mark.parametrize(("number", "signal"), list(enumerate(SIGNALS)), ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    ("number", "signal"), list(enumerate(SIGNALS)), ids=lambda value: type(value).__name__
+)
 def test_every_signal_in_every_state(state: BatchState, number: int, signal: Signal) -> None:
     expected = TABLE[state][number]
     if isinstance(expected, type):
