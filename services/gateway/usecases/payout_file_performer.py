@@ -11,7 +11,7 @@ from libs.errors import FiscError
 from libs.rpc import deadline
 from libs.saga import flow
 from libs.saga.flow import Signal
-from services.gateway.domain import payout_file, payout_rows
+from services.gateway.domain import method, payout_file, payout_rows
 from services.gateway.domain.merchant import Merchant
 from services.gateway.domain.payout import Payout
 from services.gateway.domain.payout_file import (
@@ -143,6 +143,7 @@ def request_of(file: PayoutFile, row: Row) -> PayoutRequest:
         payee_name=row.payee_name,
         payee_bank_code=row.bank_code,
         description=row.description,
+        method=method.PAYOUT_DEFAULT,
         routing=file.routing,
     )
 
