@@ -3,7 +3,7 @@
 from libs.db.migrate import run_sql
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 
 _SQL = """
 ALTER TABLE payment
