@@ -26,11 +26,15 @@ _deliveries_total = prometheus_client.Counter(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """One signed delivery, and how the receiver's answer is judged."""
+    """One signed delivery, and how the receiver's answer is judged.
+
+    `waits_s` is a provider's own ladder; it is scaled so that its first wait is that of the settings.
+    """
 
     headers: dict[str, str]
     body: bytes
     is_acknowledged: Callable[[int, bytes], bool]
+    waits_s: Sequence[float] = ()
 
 
 Renderer = Callable[[Callback], Awaitable[Letter | None]]
@@ -99,7 +103,7 @@ class Notifier:
 
     async def _deliver(self, client: httpx.AsyncClient, callback: Callback) -> None:
         try:
-            acknowledged, answer = False, "the channel is down"
+            acknowledged, answer, waits_s = False, "the channel is down", self._backoff_s
             if not self._faults.stands(callback.account_id, "down"):
                 account = self._book.account(callback.account_id)
                 letter = await self.renderers[account.provider](callback) if account else None
@@ -107,20 +111,30 @@ class Notifier:
                     acknowledged, answer = True, "nothing to tell"
                 else:
                     acknowledged, answer = await self.send(client, callback.url, letter)
-            self._book.save(self._after(callback, acknowledged=acknowledged, answer=answer))
+                    waits_s = self._ladder(letter)
+            after = self._after(callback, waits_s, acknowledged=acknowledged, answer=answer)
+            self._book.save(after)
         finally:
             self._in_flight.discard(callback.event_id)
             self._wake.set()
 
-    def _after(self, callback: Callback, *, acknowledged: bool, answer: str) -> Callback:
+    def _ladder(self, letter: Letter) -> tuple[float, ...]:
+        if not (letter.waits_s and self._backoff_s):
+            return self._backoff_s
+        scale = self._backoff_s[0] / letter.waits_s[0]
+        return tuple(wait_s * scale for wait_s in letter.waits_s)
+
+    def _after(
+        self, callback: Callback, waits_s: Sequence[float], *, acknowledged: bool, answer: str
+    ) -> Callback:
         tried = replace(callback, attempts=callback.attempts + 1, last_answer=answer)
         if acknowledged and callback.repeats > 0:
             result, again_ms = WAITING, DUPLICATE_AFTER_MS
             tried = replace(tried, repeats=callback.repeats - 1)
         elif acknowledged:
             result, again_ms = DELIVERED, 0
-        elif callback.attempts < len(self._backoff_s):
-            result, again_ms = WAITING, round(self._backoff_s[callback.attempts] * 1000)
+        elif callback.attempts < len(waits_s):
+            result, again_ms = WAITING, round(waits_s[callback.attempts] * 1000)
         else:
             result, again_ms = GIVEN_UP, 0
         label = "acknowledged" if acknowledged else "refused"

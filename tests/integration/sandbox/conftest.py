@@ -1,4 +1,4 @@
-"""A sandbox over a fresh book, a receiver for its callbacks, and a WeChat Pay merchant."""
+"""A sandbox over a fresh book, a receiver for its callbacks, and merchants of WeChat Pay and Alipay."""
 
 import secrets
 import shutil
@@ -14,7 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from services.gateway.channels.http import ChannelHttp
 from services.sandbox import app
+from services.sandbox.alipay.authority import Authority
+from tests.integration.sandbox import alipay_support
 from tests.integration.sandbox.support import Merchant, Receiver, Sandbox, serving
 
 
@@ -43,6 +46,41 @@ def merchant() -> Merchant:
         .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         .decode(),
     )
+
+
+@pytest.fixture(scope="session")
+def alipay_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Alipay's keys, and the ones that follow them: made once for all tests, too."""
+    directory = tmp_path_factory.mktemp("alipay")
+    Authority(directory).replace_key()
+    return directory
+
+
+@pytest.fixture(scope="session")
+def alipay_app_key() -> rsa.RSAPrivateKey:
+    return alipay_support.new_key()
+
+
+@pytest.fixture(params=["key mode", "certificate mode"])
+async def alipay(  # noqa: PLR0917 -- fixtures are asked for by name
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    sandbox: Sandbox,
+    receiver: Receiver,
+    alipay_keys: Path,
+    alipay_app_key: rsa.RSAPrivateKey,
+) -> AsyncIterator[alipay_support.Merchant]:
+    """A merchant of Alipay, in each of its modes."""
+    shutil.copytree(alipay_keys, tmp_path, dirs_exist_ok=True)
+    async with ChannelHttp() as http:
+        yield await alipay_support.register(
+            sandbox,
+            receiver,
+            http,
+            app_id="2021000000000001",
+            key=alipay_app_key,
+            certified=request.param == "certificate mode",
+        )
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Alipay as its documentation says: `gateway.do`, trades, refunds, transfers, royalties, notices, bills."""
