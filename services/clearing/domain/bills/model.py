@@ -16,7 +16,8 @@ OUT_REF_LENGTH_MAX = 128
 _DECIMAL = re.compile(r"(-?)([0-9]{1,16})(?:\.([0-9]{1,12}))?", re.ASCII)
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _BYTE_ORDER_MARK = "\ufeff"
-_CUT_CHARACTER = "unexpected end of data"
+# How the codecs of UTF-8 and of GB18030 call it.
+_CUT_CHARACTER = frozenset({"unexpected end of data", "incomplete multibyte sequence"})
 
 
 class LineStatus(enum.StrEnum):
@@ -57,20 +58,20 @@ class Bill:
         return fees
 
 
-def decode(content: bytes) -> list[str]:
-    """Return the lines of a UTF-8 file, without BOM, line ends, and empty lines at the end.
+def decode(content: bytes, codec: str = "utf-8") -> list[str]:
+    """Return the lines of a file, without BOM, line ends, and empty lines at the end.
 
     Raises BillRejected: TRUNCATED for nothing at all or a character cut in two at the very end,
     else ENCODING_INVALID.
     """
     try:
-        text = content.decode("utf-8")
+        text = content.decode(codec)
     except UnicodeDecodeError as error:
-        if error.reason == _CUT_CHARACTER:
+        if error.reason in _CUT_CHARACTER:
             raise BillRejected(BillReason.TRUNCATED, "ends within a character") from error
         line_number = content.count(b"\n", 0, error.start) + 1
         raise BillRejected(
-            BillReason.ENCODING_INVALID, "is not UTF-8", line_number=line_number
+            BillReason.ENCODING_INVALID, f"is not {codec.upper()}", line_number=line_number
         ) from error
     lines = [line.removesuffix("\r") for line in text.removeprefix(_BYTE_ORDER_MARK).split("\n")]
     while lines and not lines[-1].strip():
