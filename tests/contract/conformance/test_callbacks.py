@@ -36,7 +36,9 @@ async def test_a_refund_is_told_by_a_notification_we_can_verify(channel: Channel
     await channel.give_back(REF, PAY, 230)
     told = await channel.told()
     assert (told.kind, told.out_ref) == ("refund", REF)
-    assert (told.outcome.kind, told.outcome.amount_minor) == (OutcomeKind.SUCCEEDED, 230)
+    assert told.outcome.kind is OutcomeKind.SUCCEEDED
+    # A channel may tell what went back of the payment in all, which is no word on this refund.
+    assert told.outcome.amount_minor in {230, None}
 
 
 @pytest.mark.parametrize("channel", waiting(), indirect=True)

@@ -64,5 +64,5 @@ async def test_a_payout_that_the_payees_bank_sends_back_is_returned(channel: Cha
     assert found.kind is OutcomeKind.RETURNED
     assert (found.amount_minor, found.currency) == (PAYOUT, "CNY")
     assert found.code
-    assert found.paid_at is not None
-    assert found.paid_at.date() == NEXT_DAY
+    # Not every channel says when it came back; none says instead when it had been paid.
+    assert found.paid_at is None or found.paid_at.date() == NEXT_DAY
