@@ -30,6 +30,7 @@ from services.gateway.domain.channel import (
     OutcomeKind,
     PayoutOrder,
     RefundOrder,
+    SentOrder,
 )
 
 # SM2 takes a third of a millisecond and lets the interpreter go; two threads keep two cores busy.
@@ -72,16 +73,16 @@ class CmbConnector:
     async def payout(self, order: PayoutOrder) -> Outcome:
         """Pay one, or together with others where the channel is set so. `out_ref` is the bank's yurRef."""
         if order.currency != messages.CURRENCY:
-            raise ChannelUnsupported("only yuan can be paid out", field="currency")
+            raise ChannelUnsupported("only yuan can be paid out", out_ref=order.out_ref)
         if len(order.out_ref) > messages.REFERENCE_LENGTH_MAX:
-            raise ChannelUnsupported("the reference is too long for this bank", field="out_ref")
+            raise ChannelUnsupported("the number is too long", out_ref=order.out_ref)
         if self._settings.batch_count_max > 1:
             return await self._gathering.add(order)
         return await answers.settle(self._pay(order))
 
-    async def query_payout(self, out_ref: str) -> Outcome:
+    async def query_payout(self, order: SentOrder) -> Outcome:
         """Ask for a payout's state; the bank says here, too, that one has come back."""
-        return await answers.settle(self._query(out_ref))
+        return await answers.settle(self._query(order.out_ref))
 
     async def balance(self) -> Balance:
         """What the account may pay out."""
@@ -120,31 +121,31 @@ class CmbConnector:
 
     async def charge(self, order: ChargeOrder) -> Outcome:
         """Raises ChannelUnsupported."""
-        raise ChannelUnsupported(UNSUPPORTED, field=order.out_ref)
+        raise ChannelUnsupported(UNSUPPORTED, out_ref=order.out_ref)
 
-    async def query(self, out_ref: str) -> Outcome:
+    async def query(self, order: SentOrder) -> Outcome:
         """Raises ChannelUnsupported."""
-        raise ChannelUnsupported(UNSUPPORTED, field=out_ref)
+        raise ChannelUnsupported(UNSUPPORTED, out_ref=order.out_ref)
 
-    async def close(self, out_ref: str) -> Outcome:
+    async def close(self, order: SentOrder) -> Outcome:
         """Raises ChannelUnsupported."""
-        raise ChannelUnsupported(UNSUPPORTED, field=out_ref)
+        raise ChannelUnsupported(UNSUPPORTED, out_ref=order.out_ref)
 
     async def capture(self, order: CaptureOrder) -> Outcome:
         """Raises ChannelUnsupported."""
-        raise ChannelUnsupported(UNSUPPORTED, field=order.out_ref)
+        raise ChannelUnsupported(UNSUPPORTED, out_ref=order.out_ref)
 
-    async def query_capture(self, out_ref: str) -> Outcome:
+    async def query_capture(self, order: SentOrder) -> Outcome:
         """Raises ChannelUnsupported."""
-        raise ChannelUnsupported(UNSUPPORTED, field=out_ref)
+        raise ChannelUnsupported(UNSUPPORTED, out_ref=order.out_ref)
 
     async def refund(self, order: RefundOrder) -> Outcome:
         """Raises ChannelUnsupported."""
-        raise ChannelUnsupported(UNSUPPORTED, field=order.out_ref)
+        raise ChannelUnsupported(UNSUPPORTED, out_ref=order.out_ref)
 
-    async def query_refund(self, out_ref: str) -> Outcome:
+    async def query_refund(self, order: SentOrder) -> Outcome:
         """Raises ChannelUnsupported."""
-        raise ChannelUnsupported(UNSUPPORTED, field=out_ref)
+        raise ChannelUnsupported(UNSUPPORTED, out_ref=order.out_ref)
 
     def parse_callback(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Callback:
         """The bank calls nobody: whoever does is somebody else. Raises CallbackSignatureInvalid."""

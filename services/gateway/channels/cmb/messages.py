@@ -24,6 +24,8 @@ PURPOSE_LENGTH_MAX: Final = 62
 NAME_LENGTH_MAX: Final = 62
 AMOUNT_TEXT_LENGTH_MAX: Final = 20
 MORE: Final = "Y"
+# What the bank's own number in the national payment system, and its BIC, begin with.
+OWN_BANK_CODES: Final = ("308", "CMBC")
 _FEN: Final = 100
 
 
@@ -55,13 +57,16 @@ def request(function: str, user_id: str, request_id: str, body: Json) -> Json:
 
 def payment(order: PayoutOrder, settings: Settings) -> Json:
     """One payment, alone or among others."""
-    return {
+    bank = order.payee_bank_code
+    is_own = bank.startswith(OWN_BANK_CODES)
+    route: Json = {"brdNbr": bank} if bank and not is_own else {}
+    return route | {
         "dbtAcc": settings.account,
         "crtAcc": order.payee_account,
         "crtNam": order.payee_name[:NAME_LENGTH_MAX],
         "ccyNbr": CURRENCY_NUMBER,
         "trsAmt": yuan(order.amount_minor),
-        "bnkFlg": "N",
+        "bnkFlg": "Y" if is_own else "N",
         "stlChn": settings.settlement,
         "nusAge": order.description[:PURPOSE_LENGTH_MAX] or order.out_ref,
         "yurRef": order.out_ref,

@@ -36,7 +36,7 @@ QUIET_S: Final = 10.0
 # A file that never comes to fit its checksum is put aside after this long.
 TORN_MAX_S: Final = 3_600.0
 NAME_BYTES_MAX: Final = 180
-MESSAGE, CHECKSUM = "message.xml", ".sha256"
+MESSAGE, CHECKSUM, BALANCE = "message.xml", ".sha256", "balance.xml"
 _FOLDERS: Final = (
     "orders", "waiting", "placed", "sending", "sent", "facts", "statements", "read", "refused",
 )  # fmt: skip
@@ -66,8 +66,6 @@ class Drop:
         self._outbox, self._inbox, self._own = root / "outbox", root / "inbox", root / "own"
         for name in _FOLDERS:
             (self._own / name).mkdir(parents=True, exist_ok=True)
-        self._outbox.mkdir(exist_ok=True)
-        self._inbox.mkdir(exist_ok=True)
 
     # Orders
 
@@ -170,13 +168,10 @@ class Drop:
             raise Malformed("the statement came in several files")
         return None
 
-    def latest_balance(self) -> camt.Report | None:
-        """The latest account report that says what may be paid out."""
-        path = self._own / "statements" / "balance.xml"
-        if not path.exists():
-            return None
-        told = reports.read(path.read_bytes(), zone=self._settings.zone)
-        return told.reports[-1]
+    def latest_report(self) -> bytes | None:
+        """The latest account report that says what may be paid out, as it came."""
+        path = self._own / "statements" / BALANCE
+        return path.read_bytes() if path.exists() else None
 
     def _whole(self, path: Path, now: datetime) -> bytes | None:
         """The content of a file that is surely complete; one that never will be is put aside."""
@@ -252,7 +247,7 @@ class Drop:
                     suffix = ".xml" if is_whole else ".part.xml"
                     _write(self._own / "statements" / f"{day.isoformat()}{suffix}", content)
         if any(each.balance("ITAV", "CLAV", "ITBD", "CLBD") for each in ours):
-            _write(self._own / "statements" / "balance.xml", content)
+            _write(self._own / "statements" / BALANCE, content)
 
     def _refuse(self, path: Path, reason: str) -> None:
         """Keep the bytes with the reason, out of the bank's way."""
@@ -317,7 +312,8 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _order(content: bytes) -> PayoutOrder:
-    return PayoutOrder(**orjson.loads(content))
+    fields = orjson.loads(content)
+    return PayoutOrder(**fields | {"sent_at": datetime.fromisoformat(fields["sent_at"])})
 
 
 def _terms(content: bytes) -> tuple[Any, ...]:

@@ -67,6 +67,7 @@ def _transfer(order: PayoutOrder, settings: Settings) -> Element:
         "CdtTrfTxInf",
         node("PmtId", node("InstrId", order.out_ref), node("EndToEndId", order.out_ref)),
         node("Amt", node("InstdAmt", amount, Ccy=order.currency)),
+        node("CdtrAgt", _agent(order.payee_bank_code, settings)) if order.payee_bank_code else None,
         node("Cdtr", node("Nm", order.payee_name[:NAME_LENGTH_MAX])),
         node("CdtrAcct", _account(order.payee_account)),
         node("RmtInf", node("Ustrd", order.description[:REMITTANCE_LENGTH_MAX]))
