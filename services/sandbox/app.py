@@ -20,7 +20,7 @@ from services.sandbox.fate import Fate
 from services.sandbox.faults import FaultBoard
 from services.sandbox.notifier import Notifier
 from services.sandbox.page import Page
-from services.sandbox.provider import House, Options
+from services.sandbox.provider import Busy, House, Options
 from services.sandbox.registry import PROVIDERS
 
 __all__ = ["Options", "build"]
@@ -62,12 +62,16 @@ def build(data_dir: Path, options: Options) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         exchange.start()
-        deliveries = asyncio.create_task(notifier.run(), name="callbacks")
+        tasks = [asyncio.create_task(notifier.run(), name="callbacks")]
+        for name, player in players.items():
+            if isinstance(player, Busy):
+                tasks.append(asyncio.create_task(player.run(), name=name))
         yield
         exchange.stop()
-        deliveries.cancel()
-        with suppress(asyncio.CancelledError):
-            await deliveries
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         book.close()
 
     async def healthz(_: Request) -> Response:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from services.sandbox.records import Capture, Order, Payout, Refund
 
@@ -23,6 +24,7 @@ class PayoutReturn:
 
 
 Line = Order | Capture | Refund | Payout | PayoutReturn
+LineType = TypeVar("LineType", bound=Line)
 
 
 def payout_return(payout: Payout) -> PayoutReturn:
@@ -36,7 +38,7 @@ def payout_return(payout: Payout) -> PayoutReturn:
     )
 
 
-def altered(lines: Iterable[Line], alterations: Mapping[str, str]) -> list[Line]:
+def altered(lines: Iterable[LineType], alterations: Mapping[str, str]) -> list[LineType]:
     """The lines as they go out: with the planted wrong amounts, without the planted gaps."""
     result = []
     for line in lines:

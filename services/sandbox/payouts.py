@@ -44,8 +44,12 @@ class Payouts:
         description: str,
         notify_url: str,
         extra: str = "",
+        refusal: str = "",
     ) -> Payout:
-        """Send money to a payee, or return the payout already there. Raises Conflict."""
+        """Send money to a payee, or return the payout already there. Raises Conflict.
+
+        `refusal` is a code for which it fails at once.
+        """
         known = self._book.find(Payout, account.account_id, out_ref)
         if known is not None:
             terms = (known.amount, known.currency, known.payee_account)
@@ -53,7 +57,9 @@ class Payouts:
                 raise Conflict(out_ref)
             return known
         fee = account.profile.payout_fee
-        enough = self._book.available(account.account_id, currency) >= amount + fee
+        enough = not refusal and (
+            self._book.available(account.account_id, currency) >= amount + fee
+        )
         settle_at_ms = self._fate.settle_at_ms(account, out_ref) if enough else None
         now = self._clock.now()
         payout = Payout(
@@ -66,7 +72,7 @@ class Payouts:
             payee_name=payee_name,
             description=description,
             provider_ref=self._fate.provider_ref(self._clock.today(), account, "payout", out_ref),
-            code="" if enough else "NOT_ENOUGH",
+            code="" if enough else refusal or "NOT_ENOUGH",
             fee=fee if enough else 0,
             settle_at_ms=settle_at_ms,
             created_at=now,

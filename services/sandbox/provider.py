@@ -6,7 +6,7 @@ Shared are the book, the clock, the exchange's rules, the faults at the gate and
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pydantic
 from starlette.routing import BaseRoute
@@ -65,6 +65,15 @@ class Player(Protocol):
 
     def introduction(self, account: Account) -> Mapping[str, str]:
         """What a merchant is told when they are registered, such as the provider's public key."""
+        ...
+
+
+@runtime_checkable
+class Busy(Protocol):
+    """A player that does something without being asked, such as looking into directories."""
+
+    async def run(self) -> None:
+        """For ever; cancel to stop."""
         ...
 
 

@@ -2,8 +2,8 @@
 
 import enum
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from libs.money import AMOUNT_MINOR_MAX, is_currency
@@ -46,13 +46,17 @@ class BillLine:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """A bill whose count and sums agree with its own summary."""
+    """A bill whose count and sums agree with its own summary.
+
+    `account_fees_e4` is what the channel took for the account as a whole, by currency.
+    """
 
     lines: Sequence[BillLine]
+    account_fees_e4: Mapping[str, int] = field(default_factory=dict)
 
     def fees_e4(self) -> dict[str, int]:
         """The channel's fee by currency."""
-        fees: dict[str, int] = {}
+        fees = dict(self.account_fees_e4)
         for line in self.lines:
             fees[line.currency] = fees.get(line.currency, 0) + line.fee_e4
         return fees
