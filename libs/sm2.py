@@ -8,6 +8,7 @@ import ctypes
 import ctypes.util
 import functools
 import ssl
+import weakref
 from pathlib import Path
 from typing import Final, Self
 
@@ -69,6 +70,7 @@ class PrivateKey:
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
+        _free_with(self, handle)
 
     @classmethod
     def from_raw(cls, scalar: bytes) -> Self:
@@ -98,15 +100,13 @@ class PrivateKey:
         """The other half."""
         return PublicKey.from_raw(_point(self._handle))
 
-    def __del__(self) -> None:
-        _free(self._handle)
-
 
 class PublicKey:
     """Verifies. Safe for use by several threads."""
 
     def __init__(self, handle: int, point: bytes) -> None:
         self._handle = handle
+        _free_with(self, handle)
         self.point = point
         """The uncompressed point: 4, x, y."""
 
@@ -130,9 +130,6 @@ class PublicKey:
             if verdict != _OK:
                 crypto.ERR_clear_error()
             return bool(verdict == _OK)
-
-    def __del__(self) -> None:
-        _free(self._handle)
 
 
 class _Context:
@@ -221,9 +218,8 @@ def _point(handle: int) -> bytes:
     return buffer.raw[-POINT_BYTES:]
 
 
-def _free(handle: int) -> None:
-    if _libcrypto is not None:  # the interpreter may be shutting down
-        _libcrypto().EVP_PKEY_free(handle)
+def _free_with(owner: object, handle: int) -> None:
+    weakref.finalize(owner, _libcrypto().EVP_PKEY_free, handle).atexit = False
 
 
 def _failed(function: str) -> Sm2Unavailable:
