@@ -1,6 +1,7 @@
 """pain.001: payouts as credit transfers, one or many in a message, in the version that the bank reads."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -17,11 +18,12 @@ REMITTANCE_LENGTH_MAX: Final = 140
 _NAMESPACE: Final = "urn:iso:std:iso:20022:tech:xsd:pain.001.001."
 _DATE_IS_A_CHOICE_SINCE: Final = 8
 _BICFI_SINCE: Final = 4
+_PLAIN: Final = re.compile(r"[0-9A-Za-z]{1,35}", re.ASCII)
 
 
 def message_id(orders: Sequence[PayoutOrder]) -> str:
-    """The same payouts make the same number: that of a single one is the payout's own."""
-    if len(orders) == 1:
+    """The same payouts make the same number, plain enough for a file's name: that of a single one is its own."""
+    if len(orders) == 1 and _PLAIN.fullmatch(orders[0].out_ref):
         return orders[0].out_ref
     references = "\n".join(sorted(order.out_ref for order in orders))
     return f"B{hashlib.sha256(references.encode()).hexdigest()[:32].upper()}"
