@@ -80,6 +80,8 @@ def _movement(row: Row, number: int, currency: str) -> Movement:
         currency=currency,
         amount_minor=_scaled(row, "trsamt", number, currency),
         is_credit=direction == CREDIT,
+        # The bank puts this number beside what this company ordered, and nothing else.
+        is_return=bool(_text(row, "yurref")),
         is_charge=any(CHARGE_WORD in _text(row, name) for name in _TEXTS),
         booked_at=moment,
     )

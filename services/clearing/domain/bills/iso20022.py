@@ -51,5 +51,6 @@ def _movement(source: camt.Movement, number: int, report: Report) -> Movement:
         amount_minor=source.amount_minor,
         is_credit=source.is_credit,
         is_charge=source.is_charge,
+        is_return=source.is_return,
         booked_at=booked_at or datetime.min.replace(tzinfo=UTC),
     )

@@ -19,7 +19,10 @@ FOREIGN: Final = "bank:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Movement:
-    """One booked amount. `reference` is ours, "" where the bank names none."""
+    """One booked amount. `reference` is the payer's own, "" where the bank names none.
+
+    Money that comes in may carry a stranger's: it is ours only when the bank says that it `is_return`.
+    """
 
     line_number: int
     reference: str
@@ -28,6 +31,7 @@ class Movement:
     amount_minor: int
     is_credit: bool
     is_charge: bool
+    is_return: bool
     booked_at: datetime
 
 
@@ -55,7 +59,7 @@ def bill(movements: Iterable[Movement]) -> Bill:
 
 
 def _line(movement: Movement) -> BillLine:
-    if movement.reference:
+    if movement.reference and (movement.is_return or not movement.is_credit):
         kind = ItemKind.PAYOUT_RETURN if movement.is_credit else ItemKind.PAYOUT
         out_ref = movement.reference
     else:
