@@ -17,13 +17,9 @@ from libs import sm2
 from libs.clock import SystemClock
 from services.clearing.domain import bills
 from services.clearing.domain.bills.model import Bill
-from services.gateway.channels.cmb.connector import CmbConnector
+from services.gateway.channels import registry
 from services.gateway.channels.http import ChannelHttp
-from services.gateway.channels.iso20022 import settings, signing
-from services.gateway.channels.iso20022.connector import IsoConnector
-from services.gateway.channels.iso20022.drop import Drop
-from services.gateway.channels.iso20022.over_files import OverFiles
-from services.gateway.channels.iso20022.over_http import Keys, OverHttp
+from services.gateway.channels.provider import Wiring
 from services.gateway.domain.channel import (
     BillFile,
     BillNotReady,
@@ -156,43 +152,26 @@ async def open_account(
         "provider": provider,
         "account_id": account_id,
         "profile": shown,
-        "keys": told | (keys or {}),
+        **told,
+        **(keys or {}),
     }
     answer = (await control.post("/control/accounts", json=body)).raise_for_status().json()
 
+    known = {credential.name for credential in registry.get(provider).credentials}
+
     def make(**changes: str) -> Connector:
         values = {**ours, **answer, **credentials, **changes}
-        base_url = changes.get("base_url") or (
-            f"{sandbox_url}/cmb" if kind == "cmb" else f"{sandbox_url}/iso20022/{account_id}"
-        )
-        if kind == "cmb":
-            return CmbConnector(
-                base_url=base_url,
-                credentials=values,
-                http=http,
-                clock=SystemClock(),
-                new_nonce=lambda: secrets.token_hex(16),
-                timeout_s=CALL_TIMEOUT_S,
-            )
-        window_max_ms = settings.FILE_WINDOW_MAX_MS
-        loaded = settings.load(values, window_max_ms=window_max_ms)
-        if kind == "iso20022_files":
-            drop = Drop(directory, loaded)
-            return IsoConnector(OverFiles(drop, settings=loaded, clock=SystemClock()), loaded)
-        over_http = OverHttp(
-            base_url=base_url,
-            settings=loaded,
-            keys=Keys(
-                private_key=signing.load_private(values["private_key_pem"]),
-                key_id=account_id,
-                bank_key=signing.load_public(values["bank_public_key_pem"]),
-            ),
+        path = answer["base_path"]
+        wiring = Wiring(
+            channel_id=account_id,
+            base_url=directory.as_uri() if kind.endswith("_files") else f"{sandbox_url}{path}",
+            credentials={name: value for name, value in values.items() if name in known},
             http=http,
             clock=SystemClock(),
             new_nonce=lambda: secrets.token_hex(16),
             timeout_s=CALL_TIMEOUT_S,
         )
-        return IsoConnector(over_http, loaded)
+        return registry.build(provider, wiring)
 
     return BankAccount(
         kind=kind,

@@ -51,3 +51,5 @@ class Provider:
     credentials: tuple[Credential, ...]
     capabilities: Capabilities
     build: Callable[[Wiring], Connector]
+    address_schemes: tuple[str, ...] = ("http", "https")
+    """How a `base_url` may begin."""

@@ -39,11 +39,13 @@ def get(name: str, *, channel_id: str = "") -> Provider:
 
 def build(name: str, wiring: Wiring) -> Connector:
     """The connector of one channel. Raises ChannelMisconfigured, also for a credential that the provider does not know."""
-    if not wiring.base_url.startswith(("http://", "https://")):
-        raise ChannelMisconfigured(
-            f"base_url of channel {wiring.channel_id} is not an http address", field="base_url"
-        )
     provider = get(name, channel_id=wiring.channel_id)
+    schemes = provider.address_schemes
+    if not wiring.base_url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        raise ChannelMisconfigured(
+            f"base_url of channel {wiring.channel_id} does not begin with one of {', '.join(schemes)}",
+            field="base_url",
+        )
     known = {credential.name: credential for credential in provider.credentials}
     for given in wiring.credentials:
         if given not in known:

@@ -30,7 +30,6 @@ class Settings:
     business_code: str
     business_mode: str
     settlement: str
-    bank_name: str
     suspicious: frozenset[str]
     duplicate_codes: frozenset[str]
     not_found_codes: frozenset[str]
@@ -64,7 +63,6 @@ def load(values: Mapping[str, str]) -> Settings:
         business_code=values.get("business_code", "N02030"),
         business_mode=_needed(values, "business_mode"),
         settlement=values.get("settlement", "Q"),
-        bank_name=values.get("bank_name", "招商银行"),
         suspicious=_words(values.get("suspicious_states", "WRF")),
         duplicate_codes=_words(values.get("duplicate_codes", "")),
         not_found_codes=_words(values.get("not_found_codes", "")),
