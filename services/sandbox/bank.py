@@ -1,15 +1,18 @@
 """What banks have in common: payments they take in or refuse, and what moved on an account in a day."""
 
 from datetime import date, datetime, time
-from typing import Final
+from typing import Final, TypeAlias
 
 from services.sandbox import bills, records
 from services.sandbox.exchange import Exchange
+from services.sandbox.faults import FaultBoard
 from services.sandbox.records import Account, Payout
 
 REFUSAL_ON_DEMAND: Final = "sim:"
 """A payee account `sim:AC01` is always refused for that reason."""
 CUT_OFF: Final = "TM01"
+
+Line: TypeAlias = Payout | bills.PayoutReturn
 
 
 class Bank:
@@ -52,13 +55,20 @@ class Bank:
         text = account.terms.get("cut_off", "")
         return bool(text) and self._exchange.clock.now().time() >= time.fromisoformat(text)
 
-    def lines(self, account_id: str, day: date) -> list[Payout | bills.PayoutReturn]:
+    def lines(self, account_id: str, day: date) -> list[Line]:
         """What moved on a business day, oldest first."""
-        lines: list[Payout | bills.PayoutReturn] = [
+        lines: list[Line] = [
             *self._book.paid_out_on(account_id, day),
             *map(bills.payout_return, self._book.returned_on(account_id, day)),
         ]
         return sorted(lines, key=lambda line: (moved_at(line), line.out_ref))
+
+    def stated(self, account_id: str, day: date, faults: FaultBoard) -> list[Line]:
+        """What a statement says of the day: what moved, but for the faults planted in it."""
+        lines = self.lines(account_id, day)
+        alterations = faults.bill_alterations(account_id, day, [line.out_ref for line in lines])
+        altered = bills.altered(lines, alterations)
+        return [line for line in altered if isinstance(line, Payout | bills.PayoutReturn)]
 
     def balance_before(self, account: Account, day: date) -> int:
         """What stood on the account when the day began."""
@@ -74,7 +84,7 @@ class Bank:
         return account.profile.opening_balance + int(rows[0][0])
 
 
-def moved_at(line: Payout | bills.PayoutReturn) -> datetime:
+def moved_at(line: Line) -> datetime:
     """When the money moved."""
     moment = line.returned_at if isinstance(line, bills.PayoutReturn) else line.finished_at
     if moment is None:

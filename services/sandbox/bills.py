@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
 
 from services.sandbox.records import Capture, Order, Payout, Refund
 
@@ -24,7 +23,6 @@ class PayoutReturn:
 
 
 Line = Order | Capture | Refund | Payout | PayoutReturn
-LineType = TypeVar("LineType", bound=Line)
 
 
 def payout_return(payout: Payout) -> PayoutReturn:
@@ -38,7 +36,7 @@ def payout_return(payout: Payout) -> PayoutReturn:
     )
 
 
-def altered(lines: Iterable[LineType], alterations: Mapping[str, str]) -> list[LineType]:
+def altered(lines: Iterable[Line], alterations: Mapping[str, str]) -> list[Line]:
     """The lines as they go out: with the planted wrong amounts, without the planted gaps."""
     result = []
     for line in lines:

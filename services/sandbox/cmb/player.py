@@ -43,7 +43,6 @@ _REFUSALS: Final = {
 }
 
 Json = dict[str, Any]
-Line = Payout | bills.PayoutReturn
 
 
 @dataclass(slots=True, kw_only=True)
@@ -306,12 +305,9 @@ class Cmb:
         return {"ntrbptrsz1": [control], "ntqactrsz2": page}
 
     def _rows(self, account: Account, day: date) -> list[Json]:
-        lines = self._bank.lines(account.account_id, day)
-        refs = [line.out_ref for line in lines]
-        alterations = self._faults.bill_alterations(account.account_id, day, refs)
         balance = self._bank.balance_before(account, day)
         rows: list[Json] = []
-        for line in bills.altered(lines, alterations):
+        for line in self._bank.stated(account.account_id, day, self._faults):
             is_return = isinstance(line, bills.PayoutReturn)
             balance += line.amount if is_return else -line.amount
             rows.append(_row(line, is_return=is_return, balance=balance))
@@ -322,7 +318,7 @@ class Cmb:
         return rows
 
 
-def _row(line: Line, *, is_return: bool, balance: int) -> Json:
+def _row(line: bank.Line, *, is_return: bool, balance: int) -> Json:
     moment = bank.moved_at(line)
     return {
         "etydat": f"{moment.astimezone(SHANGHAI):%Y%m%d}",
@@ -340,7 +336,7 @@ def _row(line: Line, *, is_return: bool, balance: int) -> Json:
     }
 
 
-def _fee_row(line: Line, fee: int, balance: int) -> Json:
+def _fee_row(line: bank.Line, fee: int, balance: int) -> Json:
     return _row(line, is_return=False, balance=balance) | {
         "naryur": "汇款手续费",
         "trsamt": _yuan(fee),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from libs.log import get_logger
-from services.sandbox import bills
+from services.sandbox import bank, bills
 from services.sandbox.book import Book
 from services.sandbox.clock import BusinessClock
 from services.sandbox.faults import FaultBoard
@@ -107,7 +107,7 @@ class Files:
         if not news:
             return
         now, wanted = self._player.clock.now(), messages.versions(account)
-        lines: list[messages.Line] = []
+        lines: list[bank.Line] = []
         for payout in news:
             self._put(
                 root, "pain002", messages.status_report(payout.out_ref, [payout], now, wanted)

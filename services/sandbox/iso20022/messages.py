@@ -22,8 +22,6 @@ STATUSES: Final = {
 _REASONS: Final = {"NOT_ENOUGH": "AM04", "ACCOUNT_CLOSED": "AC04"}
 _MODERN: Final = "08"
 
-Line = Payout | bills.PayoutReturn
-
 
 class MessageInvalid(Exception):
     """The bank cannot take such a message in."""
@@ -168,7 +166,7 @@ def _reason(code: str) -> Element | None:
 
 
 def statement(
-    account: Account, day: date, lines: Iterable[Line], opening: int, versions: Versions
+    account: Account, day: date, lines: Iterable[bank.Line], opening: int, versions: Versions
 ) -> bytes:
     """camt.053 of a day, with its balances before and after."""
     currency = account.profile.currency
@@ -217,7 +215,7 @@ def balance_report(account: Account, available: int, now: datetime, versions: Ve
 
 
 def notification(
-    account: Account, lines: Iterable[Line], now: datetime, versions: Versions
+    account: Account, lines: Iterable[bank.Line], now: datetime, versions: Versions
 ) -> bytes:
     """camt.054: single movements."""
     body = node(
@@ -254,7 +252,7 @@ def _balance(kind: str, amount: int, currency: str, day: date) -> Element:
     )
 
 
-def _entry(line: Line, versions: Versions) -> Element:
+def _entry(line: bank.Line, versions: Versions) -> Element:
     is_return = isinstance(line, bills.PayoutReturn)
     returned = node("RtrInf", node("Rsn", node("Cd", "AC04"))) if is_return else None
     return _movement(
@@ -267,12 +265,12 @@ def _entry(line: Line, versions: Versions) -> Element:
     )
 
 
-def _fee_entry(line: Line, fee: int, versions: Versions) -> Element:
+def _fee_entry(line: bank.Line, fee: int, versions: Versions) -> Element:
     return _movement(line, fee, versions, is_credit=False, family="CHRG", more=None)
 
 
 def _movement(
-    line: Line,
+    line: bank.Line,
     amount: int,
     versions: Versions,
     *,
@@ -287,7 +285,7 @@ def _movement(
     stated = node("Amt", money, Ccy=line.currency)
     details = node(
         "TxDtls",
-        node("Refs", node("EndToEndId", line.out_ref), node("AcctSvcrRef", line.provider_ref)),
+        node("Refs", node("AcctSvcrRef", line.provider_ref), node("EndToEndId", line.out_ref)),
         stated if is_modern else node("AmtDtls", node("TxAmt", stated)),
         direction if is_modern else None,
         more,

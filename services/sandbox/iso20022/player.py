@@ -151,13 +151,9 @@ class Iso20022:
             raise Failing(400, "PARAM_ERROR", "not a day") from error
         if day > self.clock.today() - timedelta(days=int(account.terms.get("statement_lag", "0"))):
             raise Failing(404, "STATEMENT_NOT_READY", "that day is not over")
-        lines = self.bank.lines(account.account_id, day)
-        refs = [line.out_ref for line in lines]
-        alterations = self.faults.bill_alterations(account.account_id, day, refs)
+        lines = self.bank.stated(account.account_id, day, self.faults)
         opening = self.bank.balance_before(account, day)
-        content = messages.statement(
-            account, day, bills.altered(lines, alterations), opening, messages.versions(account)
-        )
+        content = messages.statement(account, day, lines, opening, messages.versions(account))
         if self.faults.take(account.account_id, "bill_truncated", "bill", "", day_text):
             return bills.truncated(content)
         return content
@@ -182,7 +178,7 @@ class Iso20022:
 
     async def _notices(self, account: Account, request: Request) -> bytes:
         payout = await self._found(account, request)
-        lines: list[messages.Line] = [payout] if payout.finished_at else []
+        lines: list[bank.Line] = [payout] if payout.finished_at else []
         if payout.returned_at is not None:
             lines.append(bills.payout_return(payout))
         return messages.notification(account, lines, self.clock.now(), messages.versions(account))
