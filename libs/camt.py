@@ -5,7 +5,7 @@ Amounts become minor units exactly; reports of banks with five decimals are fine
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 from typing import Final
@@ -15,10 +15,12 @@ from libs.markup import Element
 
 INTRADAY, STATEMENT, NOTIFICATION = "camt.052", "camt.053", "camt.054"
 _ROOTS: Final = {
-    INTRADAY: ("BkToCstmrAcctRpt", "Rpt"),
-    STATEMENT: ("BkToCstmrStmt", "Stmt"),
-    NOTIFICATION: ("BkToCstmrDbtCdtNtfctn", "Ntfctn"),
+    INTRADAY: "BkToCstmrAcctRpt",
+    STATEMENT: "BkToCstmrStmt",
+    NOTIFICATION: "BkToCstmrDbtCdtNtfctn",
 }
+_REPORTS: Final = ("Rpt", "Stmt", "Ntfctn")
+_PAGE: Final = re.compile("[0-9]{1,5}", re.ASCII)
 NAMESPACE: Final = re.compile(
     r"urn:iso:std:iso:20022:tech:xsd:((?:pain|camt)\.\d{3})\.\d{3}\.(\d{2})", re.ASCII
 )
@@ -93,25 +95,55 @@ def kind_of(root: Element) -> str:
     return match.group(1) if match and root.name == "Document" else ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A message of the standard: its kind, its account reports, and all else as it stands."""
+
+    kind: str
+    root: Element
+    reports: tuple[Report, ...]
+
+
 def parse(content: bytes, *, zone: tzinfo = UTC) -> list[Report]:
     """The reports of a document. Times without a zone are in `zone`. Raises ReportInvalid."""
+    document = read(content, zone=zone)
+    if document.kind not in _ROOTS:
+        raise ReportInvalid("not an account report")
+    return list(document.reports)
+
+
+def read(content: bytes, *, zone: tzinfo = UTC) -> Document:
+    """Any message. Raises ReportInvalid. Its entries are read one by one and not held as XML."""
+    entries: list[tuple[Movement, ...]] = []
+    found: list[tuple[Element, list[tuple[Movement, ...]]]] = []
+
+    def take_entry(element: Element) -> None:
+        entries.append(tuple(_movements(len(entries) + 1, element, zone)))
+
+    def take_report(element: Element) -> None:
+        found.append((element, entries.copy()))
+        entries.clear()
+
+    take = {"Ntry": take_entry} | dict.fromkeys(_REPORTS, take_report)
     try:
-        return read(markup.parse(content), zone=zone)
+        root = markup.parse(content, take=take)
     except markup.MarkupInvalid as error:
         raise ReportInvalid(str(error)) from error
-
-
-def read(root: Element, *, zone: tzinfo = UTC) -> list[Report]:
-    """The reports of a document that was parsed already. Raises ReportInvalid."""
     kind = kind_of(root)
     if kind not in _ROOTS:
-        raise ReportInvalid("not an account report")
-    created_at = instant(root.value(_ROOTS[kind][0], "GrpHdr", "CreDtTm"), zone)
-    return [_report(kind, each, created_at, zone) for each in root.all(*_ROOTS[kind])]
+        return Document(kind=kind, root=root, reports=())
+    created_at = instant(root.value(_ROOTS[kind], "GrpHdr", "CreDtTm"), zone)
+    reports = tuple(_report(kind, each, of_it, created_at, zone) for each, of_it in found)
+    return Document(kind=kind, root=root, reports=reports)
 
 
-def _report(kind: str, source: Element, created_at: datetime | None, zone: tzinfo) -> Report:
-    entries = list(source.all("Ntry"))
+def _report(
+    kind: str,
+    source: Element,
+    entries: Sequence[tuple[Movement, ...]],
+    created_at: datetime | None,
+    zone: tzinfo,
+) -> Report:
     page = source.value("StmtPgntn", "PgNb") or source.value("RptPgntn", "PgNb") or "1"
     last = source.value("StmtPgntn", "LastPgInd") or source.value("RptPgntn", "LastPgInd")
     return Report(
@@ -121,14 +153,10 @@ def _report(kind: str, source: Element, created_at: datetime | None, zone: tzinf
         created_at=instant(source.value("CreDtTm"), zone) or created_at,
         from_at=instant(source.value("FrToDt", "FrDtTm"), zone),
         until_at=instant(source.value("FrToDt", "ToDtTm"), zone),
-        page=int(page) if page.isascii() and page.isdigit() and len(page) < 6 else 0,  # noqa: PLR2004 (digits)
+        page=int(page) if _PAGE.fullmatch(page) else 0,
         is_last_page=last in ("", "true", "1"),
         balances=tuple(_balance(each, zone) for each in source.all("Bal")),
-        movements=tuple(
-            movement
-            for number, entry in enumerate(entries, start=1)
-            for movement in _movements(number, entry, zone)
-        ),
+        movements=tuple(movement for entry in entries for movement in entry),
         entries_count=len(entries),
     )
 

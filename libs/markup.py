@@ -5,9 +5,10 @@ to fetch. Bytes, depth, elements and the length of names and texts are bounded w
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Final, TypeAlias
 from xml.parsers import expat
 from xml.sax import saxutils
 
@@ -20,6 +21,9 @@ _SEPARATOR: Final = "\n"
 # What XML 1.0 has no way to write.
 _ALIEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ENCODINGS: Final = frozenset({"utf-8", "utf-16", "us-ascii", "iso-8859-1"})
+
+
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class MarkupInvalid(ValueError):
@@ -60,9 +64,13 @@ class Element:
         return found.text.strip() if found is not None else ""
 
 
+Take: TypeAlias = Callable[[Element], object]
+
+
 class _Builder:
-    def __init__(self, elements_max: int) -> None:
+    def __init__(self, elements_max: int, take: Mapping[str, Take]) -> None:
         self._elements_left = elements_max
+        self._take = take
         self._open: list[Element] = []
         self._texts: list[list[str]] = []
         self._lengths: list[int] = []
@@ -74,24 +82,22 @@ class _Builder:
             raise MarkupInvalid("too many elements")
         if len(self._open) >= DEPTH_MAX:
             raise MarkupInvalid(f"nested more than {DEPTH_MAX} deep")
-        if len(attributes) > ATTRIBUTES_MAX:
-            raise MarkupInvalid("too many attributes")
         namespace, _, local = name.rpartition(_SEPARATOR)
-        kept = {key.rpartition(_SEPARATOR)[2]: value for key, value in attributes.items()}
-        if any(len(value) > TEXT_LENGTH_MAX for value in kept.values()):
-            raise MarkupInvalid("an attribute is too long")
-        element = Element(local, namespace, kept)
-        if self._open:
-            self._open[-1].children.append(element)
-        else:
+        element = Element(local, namespace, _kept(attributes) if attributes else _NONE)
+        if not self._open:
             self.root = element
+        elif local not in self._take:
+            self._open[-1].children.append(element)
         self._open.append(element)
         self._texts.append([])
         self._lengths.append(0)
 
     def end(self, _: str) -> None:
-        self._open.pop().text = "".join(self._texts.pop())
+        element = self._open.pop()
+        element.text = "".join(self._texts.pop())
         self._lengths.pop()
+        if self._open and element.name in self._take:
+            self._take[element.name](element)
 
     def characters(self, text: str) -> None:
         self._lengths[-1] += len(text)
@@ -100,13 +106,29 @@ class _Builder:
         self._texts[-1].append(text)
 
 
+def _kept(attributes: Mapping[str, str]) -> dict[str, str]:
+    if len(attributes) > ATTRIBUTES_MAX:
+        raise MarkupInvalid("too many attributes")
+    if any(len(value) > TEXT_LENGTH_MAX for value in attributes.values()):
+        raise MarkupInvalid("an attribute is too long")
+    return {key.rpartition(_SEPARATOR)[2]: value for key, value in attributes.items()}
+
+
 def parse(
-    content: bytes, *, bytes_max: int = BYTES_MAX, elements_max: int = ELEMENTS_MAX
+    content: bytes,
+    *,
+    take: Mapping[str, Take] = MappingProxyType({}),
+    bytes_max: int = BYTES_MAX,
+    elements_max: int = ELEMENTS_MAX,
 ) -> Element:
-    """Read a document. Raises MarkupInvalid."""
+    """Read a document. Raises MarkupInvalid.
+
+    Elements of the names in `take` are handed over as they end, inner ones first, and are not in
+    the tree: so a long document need not be held whole.
+    """
     if len(content) > bytes_max:
         raise MarkupInvalid(f"longer than {bytes_max} bytes")
-    builder = _Builder(elements_max)
+    builder = _Builder(elements_max, take)
     parser = expat.ParserCreate(namespace_separator=_SEPARATOR)
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = _refuse_doctype

@@ -105,3 +105,17 @@ def test_what_is_written_reads_back_but_for_what_xml_cannot_say(text: str, value
     assert found is not None
     assert root.namespace == found.namespace == "urn:x"
     assert found.text == said.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def test_elements_that_are_taken_are_handed_over_as_they_end_and_not_kept() -> None:
+    taken: list[tuple[str, str]] = []
+    content = b"<a><b><c>1</c></b><b><c>2</c><d/></b></a>"
+    root = markup.parse(
+        content,
+        take={
+            "c": lambda element: taken.append((element.name, element.text)),
+            "b": lambda element: taken.append((element.name, str(len(element.children)))),
+        },
+    )
+    assert taken == [("c", "1"), ("b", "0"), ("c", "2"), ("b", "1")]
+    assert root.children == []

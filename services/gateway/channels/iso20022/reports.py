@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Final
 
-from libs import camt, markup
+from libs import camt
 from libs.camt import ReportInvalid
 from libs.markup import Element
 from services.gateway.channels.answers import Malformed
@@ -46,14 +46,15 @@ class Told:
 def read(content: bytes, *, zone: tzinfo) -> Told:
     """Any document a bank sends. Raises Malformed."""
     try:
-        root = markup.parse(content)
-        if camt.kind_of(root) == STATUS_REPORT:
-            return Told(kind=STATUS_REPORT, facts=tuple(_statuses(root, zone)))
-        reports = tuple(camt.read(root, zone=zone))
-    except (markup.MarkupInvalid, ReportInvalid) as error:
+        document = camt.read(content, zone=zone)
+        if document.kind == STATUS_REPORT:
+            return Told(kind=STATUS_REPORT, facts=tuple(_statuses(document.root, zone)))
+    except ReportInvalid as error:
         raise Malformed(str(error)) from error
-    facts = tuple(fact for report in reports for fact in _movements(report))
-    return Told(kind=camt.kind_of(root), facts=facts, reports=reports)
+    if not document.reports:
+        raise Malformed("neither a status report nor an account report")
+    facts = tuple(fact for report in document.reports for fact in _movements(report))
+    return Told(kind=document.kind, facts=facts, reports=document.reports)
 
 
 def _statuses(root: Element, zone: tzinfo) -> Iterator[Fact]:
