@@ -26,7 +26,7 @@ from tests.contract.banks_support import (
     open_account,
     strange_key,
 )
-from tests.contract.connectors_support import World, running
+from tests.contract.conformance.conftest import World, running
 
 DAY, NEXT_DAY, THIRD_DAY = "2026-11-11", "2026-11-12", "2026-11-13"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -229,3 +229,51 @@ async def test_a_stranger_moves_nothing(bank: BankAccount) -> None:
     outcome = await stranger.payout(bank.order("p0001"))
     assert outcome.kind is OutcomeKind.UNKNOWN
     assert await bank.book() == []
+
+
+@pytest.mark.parametrize("bank", ["cmb"], indirect=True)
+async def test_a_day_of_many_pages_is_one_bill(
+    bank: BankAccount, sandbox: World, tmp_path: Path
+) -> None:
+    paged = await open_like(bank, sandbox, tmp_path, keys={"page_size": "3"})
+    for number in range(5):
+        await paged.paid(f"p000{number}")
+    await paged.set_clock(f"{NEXT_DAY}T09:00:00+08:00")
+    file, bill = await paged.bill(DAY)
+    # Five payments with a fee each.
+    assert file.content.count(b'"ntrbptrsz1"') == 4
+    assert [line.out_ref for line in bill.lines] == [f"p000{number}" for number in range(5)]
+
+
+@answering
+async def test_a_batch_hidden_by_a_fault_is_unknown_for_each_until_queries_find_them(
+    bank: BankAccount, sandbox: World, tmp_path: Path
+) -> None:
+    many = await open_like(bank, sandbox, tmp_path, batch_count_max="3", batch_window_ms="500")
+    await many.fault("commit_then_error", operation="payout")
+    orders = [many.order(f"p000{number}") for number in range(3)]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(many.connector.payout(order)) for order in orders]
+    assert {task.result().kind for task in tasks} == {OutcomeKind.UNKNOWN}
+    for order in orders:
+        await many.until(order.out_ref, OutcomeKind.SUCCEEDED)
+        again = await many.connector.payout(order)
+        assert again.kind in (OutcomeKind.PENDING, OutcomeKind.SUCCEEDED)
+    assert [row["status"] for row in await many.book()] == ["SUCCEEDED"] * 3
+
+
+@pytest.mark.parametrize("bank", ["iso20022_files"], indirect=True)
+async def test_a_process_that_starts_again_goes_on_where_the_directory_stands(
+    bank: BankAccount, sandbox: World, tmp_path: Path
+) -> None:
+    waiting = await open_like(
+        bank, sandbox, tmp_path, batch_count_max="9", batch_window_ms="3600000"
+    )
+    await waiting.connector.payout(waiting.order("p0001"))
+    assert (await waiting.query("p0001")).code == "GATHERED"
+    waiting.connector = waiting.make(batch_window_ms="0")
+    paid = await waiting.until("p0001", OutcomeKind.SUCCEEDED)
+    assert paid.amount_minor == AMOUNT
+    waiting.connector = waiting.make()
+    assert (await waiting.query("p0001")).kind is OutcomeKind.SUCCEEDED
+    assert len(await waiting.book()) == 1

@@ -28,6 +28,7 @@ RENMINBI: Final = "10"
 PAGE_SIZE_DEFAULT: Final = 200
 BATCH_MAX: Final = 1_000
 DUPLICATE, BAD_FIELD, BATCH_TOO_LONG = "CSAC054", "CSAC001", "CSAC090"
+NOT_READY: Final = "CDC0020"
 _FEN: Final = 100
 _STATES: Final = {
     "PROCESSING": ("BNK", "", ""),
@@ -43,6 +44,10 @@ _REFUSALS: Final = {
 }
 
 Json = dict[str, Any]
+
+
+class DayNotOver(Exception):
+    """Asked for the transactions of a day to come."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +68,7 @@ class Cmb:
     def __init__(self, house: House) -> None:
         self._bank = bank.Bank(house.exchange)
         self._book = house.exchange.book
+        self._clock = house.exchange.clock
         self._gate = house.gate
         self._faults = house.faults
         self._key = envelope.BankKey(house.data_dir / KEY_FILE)
@@ -163,7 +169,13 @@ class Cmb:
         }
         if handler is None:
             return {"head": head | {"resultcode": "CDC0001", "resultmsg": "未知接口"}, "body": {}}
-        return {"body": await handler(call), "head": head}
+        try:
+            return {"body": await handler(call), "head": head}
+        except DayNotOver:
+            return {
+                "head": head | {"resultcode": NOT_READY, "resultmsg": "查询日期未到"},
+                "body": {},
+            }
 
     async def _pay(self, call: _Call) -> Json:
         (item,) = call.body["bb1payopx1"]
@@ -247,9 +259,13 @@ class Cmb:
 
     async def _returns(self, call: _Call) -> Json:
         (item,) = call.body["bb1payqby1"]
-        await self._gate.enter(call.account, "query_payout", "")
-        day = datetime.strptime(str(item["bgnDat"]), "%Y%m%d").date()  # noqa: DTZ007 (a date)
-        returned = self._book.returned_on(call.account.account_id, day)
+        await self._gate.enter(call.account, "query_return", "")
+        first, last = (_day(str(item[name])) for name in ("bgnDat", "endDat"))
+        returned = self._book.select(
+            Payout,
+            "WHERE account_id = ? AND substr(returned_at, 1, 10) BETWEEN ? AND ?",
+            *(call.account.account_id, first.isoformat(), last.isoformat()),
+        )
         return {
             "bb1payqbz1": [
                 {
@@ -257,10 +273,12 @@ class Cmb:
                     "reqNbr": payout.provider_ref,
                     "ccyNbr": RENMINBI,
                     "trsAmt": _yuan(payout.amount),
+                    "updDat": f"{payout.returned_at:%Y%m%d}",
                     "rtnCod": payout.code,
                     "rtnTxt": _state(payout)[2],
                 }
                 for payout in returned
+                if item.get("reqNbr") in ("", None, payout.provider_ref)
             ]
         }
 
@@ -285,7 +303,9 @@ class Cmb:
     async def _transactions(self, call: _Call) -> Json:
         body, account = call.body, call.account
         await self._gate.enter(account, "bill", "")
-        day = datetime.strptime(str(body["trsdat"]), "%Y%m%d").date()  # noqa: DTZ007 (a date)
+        day = _day(str(body["trsdat"]))
+        if day > self._clock.today():
+            raise DayNotOver
         first = max(int(body.get("trsseq") or 0), 1)
         size = int(account.terms.get("page_size", PAGE_SIZE_DEFAULT))
         rows = self._rows(account, day)
@@ -354,6 +374,10 @@ def _state(payout: Payout) -> tuple[str, str, str]:
 
 def _transport_error(reason: str) -> Response:
     return Response(f"CDCServer:SBX ErrMsg:{reason}", 200, media_type="text/plain")
+
+
+def _day(text: str) -> date:
+    return datetime.strptime(text, "%Y%m%d").date()  # noqa: DTZ007 (a date)
 
 
 def _fen(text: str) -> int:

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, datetime
 from http import HTTPStatus
 from typing import Final, NoReturn
-from zoneinfo import ZoneInfo
 
 from libs.clock import Clock
 from services.gateway.channels import answers, http
@@ -38,7 +38,6 @@ SIGNING_THREADS: Final = 2
 BILL_TIMEOUT_S: Final = 60.0
 PAGES_MAX: Final = 2_000
 PAGE_BYTES_MAX: Final = 8 << 20
-ZONE: Final = ZoneInfo("Asia/Shanghai")
 TRANSPORT_REFUSED: Final = "TRANSPORT_REFUSED"
 UNSUPPORTED: Final = "this bank pays out; it does not collect"
 SERVER_FAULT_MIN: Final = 500
@@ -96,7 +95,7 @@ class CmbConnector:
 
     async def fetch_bill(self, business_date: date) -> BillFile:
         """The day's transactions, all pages of them."""
-        if business_date >= self._clock.now().astimezone(ZONE).date():
+        if business_date >= self._clock.now().astimezone(messages.ZONE).date():
             # Asked today, the bank would tell what there is so far.
             raise BillNotReady(f"the day {business_date.isoformat()} is not over")
         pages: list[Json] = []
@@ -167,6 +166,8 @@ class CmbConnector:
         found = messages.records(body, "bb1payopz1")
         if len(found) != 1:
             raise Malformed("one payment was handed in", field="bb1payopz1")
+        if found[0].get("errCod") in self._settings.duplicate_codes:
+            return await self._query(order.out_ref)
         return messages.accepted(found[0], self._settings)
 
     async def _pay_batch(self, orders: Sequence[PayoutOrder]) -> Sequence[Outcome]:
@@ -201,7 +202,27 @@ class CmbConnector:
         if len(found) > 1:
             raise Malformed("one payment was asked about", field="bb1payqrz1")
         answers.check_reference(answers.text(found[0], "yurRef"), asked=out_ref)
-        return messages.state(found[0], self._settings)
+        outcome = messages.state(found[0], self._settings)
+        if outcome.kind is OutcomeKind.RETURNED:
+            return replace(outcome, paid_at=await self._returned_on(found[0], out_ref))
+        return outcome
+
+    async def _returned_on(self, record: Json, out_ref: str) -> datetime | None:
+        """When it came back; that it did is certain already, so any trouble here is none."""
+        today = self._clock.now().astimezone(messages.ZONE).date()
+        try:
+            head, body = await self._call(
+                "BB1PAYQB", messages.returns(record, today, self._settings)
+            )
+            return messages.returned_on(body, out_ref) if head["resultcode"] == CALL_OK else None
+        except (
+            http.NotSent,
+            http.NoAnswer,
+            answers.ServerFault,
+            answers.SignatureInvalid,
+            Malformed,
+        ):
+            return None
 
     def _refuse_bill(self, business_date: date, head: Mapping[str, object]) -> NoReturn:
         code = messages.refused(head).code
@@ -230,7 +251,7 @@ class CmbConnector:
     ) -> tuple[Json, Json]:
         """Head and body of the answer. Raises NotSent, NoAnswer, ServerFault, SignatureInvalid, Malformed."""
         ours, loop = self._settings, asyncio.get_running_loop()
-        now = self._clock.now().astimezone(ZONE)
+        now = self._clock.now().astimezone(messages.ZONE)
         request_id = f"{now:%Y%m%d%H%M%S}{now.microsecond // 1000:03d}{self._new_nonce()[:8]}"
         data = await loop.run_in_executor(
             self._threads,

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import orjson
 
@@ -17,6 +18,7 @@ from services.gateway.channels.cmb.envelope import Json, Number
 from services.gateway.channels.cmb.settings import Settings
 from services.gateway.domain.channel import Balance, BillFile, Outcome, OutcomeKind, PayoutOrder
 
+ZONE: Final = ZoneInfo("Asia/Shanghai")
 CURRENCY: Final = "CNY"
 CURRENCY_NUMBER: Final = "10"
 REFERENCE_LENGTH_MAX: Final = 30
@@ -92,6 +94,34 @@ def batch(orders: Sequence[PayoutOrder], settings: Settings) -> Json:
 def query(out_ref: str, settings: Settings) -> Json:
     """The body of BB1PAYQR."""
     return {"bb1payqrx1": [{"busCod": settings.business_code, "yurRef": out_ref}]}
+
+
+def returns(record: Mapping[str, object], today: date, settings: Settings) -> Json:
+    """The body of BB1PAYQB, about one payment that was returned."""
+    ordered_on = answers.optional_text(record, "oprDat") or f"{today:%Y%m%d}"
+    return {
+        "bb1payqby1": [
+            {
+                "bbkNbr": settings.branch,
+                "accNbr": settings.account,
+                "bgnDat": ordered_on,
+                "endDat": f"{today:%Y%m%d}",
+                "reqNbr": answers.optional_text(record, "reqNbr"),
+            }
+        ]
+    }
+
+
+def returned_on(body: Mapping[str, object], out_ref: str) -> datetime | None:
+    """The day on which a payment came back, if the answer says so. Raises Malformed."""
+    for record in records(body, "bb1payqbz1"):
+        if record.get("yurRef") == out_ref:
+            try:
+                text = answers.optional_text(record, "updDat")
+                return datetime.strptime(text, "%Y%m%d").replace(tzinfo=ZONE)
+            except ValueError:
+                return None
+    return None
 
 
 def account(settings: Settings) -> Json:
