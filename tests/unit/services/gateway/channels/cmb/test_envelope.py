@@ -170,3 +170,13 @@ JSON = st.recursive(
 @given(content=st.dictionaries(st.text(max_size=8), JSON, max_size=4))
 def test_what_is_signed_reads_back_as_it_was(content: envelope.Json) -> None:
     assert envelope.decode(envelope.canonical(content).encode("utf-8", "surrogatepass")) == content
+
+
+def test_what_another_key_has_signed_is_not_believed() -> None:
+    """Whoever knows the cipher's key alone is not the bank."""
+    stranger = sm2.PrivateKey.from_raw(bytes(31) + b"\x07")
+    body = envelope.seal(
+        CONTENT, user_id=USER_ID, key=stranger, cipher_key=CIPHER_KEY, signed_at=SIGNED_AT
+    ).encode()
+    with pytest.raises(SignatureInvalid, match="does not fit"):
+        open_answer(body)

@@ -31,6 +31,12 @@ def fact(
     ("facts", "kind", "code"),
     [
         ([fact("RCVD")], OutcomeKind.PENDING, "RCVD"),
+        ([fact("RCVD"), fact("ACTC", 1), fact("ACSP", 2)], OutcomeKind.PENDING, "ACSP"),
+        (
+            [fact("RJCT", code="AC01"), fact("RJCT", 1, code="AC04")],
+            OutcomeKind.DECLINED_HARD,
+            "ACCOUNT_CLOSED",
+        ),
         ([fact("ACSP"), fact("ACSC", 1)], OutcomeKind.SUCCEEDED, "ACSC"),
         ([fact("ACSP"), fact(BOOKED, 1, amount=5)], OutcomeKind.SUCCEEDED, BOOKED),
         ([fact("RJCT", code="AC01")], OutcomeKind.DECLINED_HARD, "ACCOUNT_NOT_FOUND"),

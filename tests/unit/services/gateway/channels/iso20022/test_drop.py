@@ -235,3 +235,39 @@ def test_several_at_once_take_each_order_in_once(
     make().hand_over(now(), is_forced=True)
     numbers = sorted(number for message in sent(root) for number in message)
     assert numbers == [f"p{number:02d}" for number in range(20)]
+
+
+def test_an_order_that_left_while_its_taker_was_dead_is_known_ever_after(
+    root: Path,
+    make: Callable[..., Drop],
+    make_order: MakeOrder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def die(*_: Any) -> None:
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", die)
+        with pytest.raises(Died):
+            make().accept(make_order("p1"), now())
+    other = make()
+    other.hand_over(now(), is_forced=True)
+    assert sent(root) == [["p1"]]
+    other.accept(make_order("p1"), now())
+    other.hand_over(now(), is_forced=True)
+    assert sent(root) == [["p1"]]
+    assert other.place("p1") is not None
+
+
+def test_a_link_is_not_followed_out_of_the_directory(
+    root: Path, make: Callable[..., Drop], make_order: MakeOrder
+) -> None:
+    box = make(batch_count_max="1")
+    box.accept(make_order("p1"), now())
+    outside = root / "outside.xml"
+    outside.write_bytes(STATUS.format(message="p1", status="ACSC").encode())
+    path = tell(root, "a.xml", outside.read_bytes())
+    path.unlink()
+    path.symlink_to(outside)
+    assert box.collect(now()) == 0
+    assert box.facts("p1") == []
