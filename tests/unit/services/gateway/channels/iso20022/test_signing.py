@@ -19,11 +19,13 @@ from services.gateway.channels.iso20022 import signing
 
 NOW = datetime(2026, 11, 11, 4, 0, tzinfo=UTC)
 BODY = b"<Document/>"
-# RFC 9421, B.1.4 and B.2.6.
-ED25519 = """-----BEGIN PRIVATE KEY-----
-MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF
------END PRIVATE KEY-----
-"""
+# RFC 9421, B.1.4 (the key, as a JWK's `d`) and B.2.6.
+_SEED = base64.urlsafe_b64decode("n4Ni-HpISpVObnQMW0wOhCKROaIKqKtW_2ZYb2p9KcU=")
+ED25519 = (
+    ed25519.Ed25519PrivateKey.from_private_bytes(_SEED)
+    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    .decode()
+)
 ED25519_PUBLIC = """-----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEAJrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=
 -----END PUBLIC KEY-----
