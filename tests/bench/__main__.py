@@ -14,14 +14,14 @@ import uvloop
 
 from deploy.local.suite import START_ORDER
 from libs import memory
-from tests.bench import figures, hop, ledger, payments, profiles, soak, till
+from tests.bench import figures, growth, hop, ledger, payments, profiles, soak, till
 from tests.bench.figures import Row
 from tests.bench.till import Till
 from tests.suite_runner import running_suite
 
 # Everything there is runs on the cores that are measured.
 GROUPS = tuple(map(",".join, START_ORDER))
-PARTS = ("hop", "payments", "soak", "ledger", "profiles")
+PARTS = ("hop", "payments", "soak", "ledger", "growth", "profiles")
 
 
 async def measure(parts: frozenset[str]) -> list[Row]:
@@ -44,6 +44,12 @@ async def measure(parts: frozenset[str]) -> list[Row]:
                 await profiles.take(opened)
     if "ledger" in parts:
         rows += await ledger.measure(tell=figures.show)
+    if "growth" in parts:
+        grown = growth.Growth()
+        for entries in (growth.FEWEST, growth.MOST):
+            async with _till() as opened:
+                await grown.measure(opened, entries)
+        add(*grown.rows())
     return rows
 
 

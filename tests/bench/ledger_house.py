@@ -170,13 +170,18 @@ async def make_database(cluster: Cluster, name: str) -> str:
     url = await postgres.create_database(cluster.admin_url, name)
     await migrate.upgrade(url, MIGRATIONS)
     async with await open_pool(url, size=1, application_name="bench") as pool:
-        chart = Chart(Store(pool), SystemClock())
-        opening = [_account(HOT, Role.CHANNEL_RECEIVABLE)]
-        opening += [_account(name, Role.MERCHANT_PENDING) for name in MERCHANTS]
-        for first in range(0, len(opening), ACCOUNTS_A_CALL):
-            await chart.open_accounts(opening[first : first + ACCOUNTS_A_CALL])
+        await open_accounts(pool)
         await pool.execute("ANALYZE account, account_balance")
     return url
+
+
+async def open_accounts(pool: Pool) -> None:
+    """All accounts of the loads, in a migrated database."""
+    chart = Chart(Store(pool), SystemClock())
+    opening = [_account(HOT, Role.CHANNEL_RECEIVABLE)]
+    opening += [_account(name, Role.MERCHANT_PENDING) for name in MERCHANTS]
+    for first in range(0, len(opening), ACCOUNTS_A_CALL):
+        await chart.open_accounts(opening[first : first + ACCOUNTS_A_CALL])
 
 
 async def copy_database(cluster: Cluster, source: str, name: str) -> str:
