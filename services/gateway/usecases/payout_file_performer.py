@@ -15,9 +15,9 @@ from services.gateway.domain import method, payout_file, payout_rows
 from services.gateway.domain.merchant import Merchant
 from services.gateway.domain.payout import Payout
 from services.gateway.domain.payout_file import (
+    ENDED,
     Checked,
     Command,
-    FileState,
     PayoutFile,
     RowEnd,
     RowState,
@@ -117,7 +117,8 @@ class PayoutFilePerformer:
         return Taken(rows=known, is_whole=len(known) == len(part))
 
     async def _settle(self, file: PayoutFile) -> Signal:
-        state = RowState.SUCCEEDED if file.state is FileState.COMPLETED else RowState.OPEN
+        # Of what has ended no row is open; those that left may come back.
+        state = RowState.SUCCEEDED if file.state in ENDED else RowState.OPEN
         moved, settled_row = await self._store.moved_rows(
             file.payout_file_id, state, file.settled_row, SETTLE_ROWS
         )
