@@ -1,23 +1,26 @@
 """What the router does: each method loads, decides and saves, in one transaction."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+
+import asyncpg
 
 from libs.clock import Clock
 from libs.errors import FiscError
 from libs.paging import Page, PageRequest
-from services.router import store
 from services.router.domain import channel as channels
 from services.router.domain import errors, scoring, statistics
 from services.router.domain.channel import Channel, ChannelStatus
 from services.router.domain.plan import Decision, Plan, RouteQuery
 from services.router.domain.statistics import Arm, ArmKey, Estimate, Outcome
 from services.router.domain.view import RoutingView
+from services.router.store import database
 
 
 class Router:
     """Routing, feedback and the care of channels."""
 
-    def __init__(self, pool: store.Pool, clock: Clock) -> None:
+    def __init__(self, pool: database.Pool, clock: Clock) -> None:
         self._pool = pool
         self._clock = clock
         self._view = RoutingView()
@@ -26,8 +29,8 @@ class Router:
         """Bring the view up to date with the database, so with what other replicas wrote."""
         self._view.begin_reload()
         async with self._pool.acquire() as connection:
-            loaded = await store.all_channels(connection)
-            arms = await store.load_arms(connection, self._clock.now())
+            loaded = await database.all_channels(connection)
+            arms = await database.load_arms(connection, self._clock.now())
         self._view.finish_reload(loaded, arms)
 
     async def is_ready(self) -> bool:
@@ -55,12 +58,11 @@ class Router:
         recorded: dict[str, Decision] = {}
         # A key whose operation cannot be planned now may have been decided before, when it could.
         refused = [key for key, each in made.items() if isinstance(each, FiscError)]
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._pool.acquire() as connection:
             if decided:
-                now = self._clock.now()
-                recorded |= await store.record_decisions(connection, decided, now)
+                recorded |= await database.record_decisions(connection, decided)
             if refused:
-                recorded |= await store.get_decisions(connection, refused)
+                recorded |= await database.get_decisions(connection, refused)
         return [
             _answer(query, recorded.get(query.route_key, made[query.route_key]))
             for query in queries
@@ -69,7 +71,7 @@ class Router:
     async def get_decision(self, route_key: str) -> Plan:
         """The recorded plan of a key, or DecisionNotFound."""
         async with self._pool.acquire() as connection:
-            found = await store.get_decisions(connection, [route_key])
+            found = await database.get_decisions(connection, [route_key])
         if route_key not in found:
             raise errors.DecisionNotFound(field="route_key")
         return found[route_key].plan
@@ -83,15 +85,26 @@ class Router:
         first_by_id: dict[str, Outcome] = {}
         for outcome in outcomes:
             first_by_id.setdefault(outcome.attempt_id, outcome)
-        in_order = statistics.not_later_than(first_by_id.values(), now)
-        arms: dict[ArmKey, Arm] = {}
+        new = statistics.not_later_than(first_by_id.values(), now)
+        for _ in range(database.RECORD_ATTEMPTS_MAX):
+            try:
+                return await self._count(new, now)
+            except asyncpg.UniqueViolationError:
+                async with self._pool.acquire() as connection:
+                    known = await database.known_outcomes(connection, first_by_id)
+                new = [each for each in new if each.attempt_id not in known]
+        raise errors.Contended
+
+    async def _count(self, new: Sequence[Outcome], now: datetime) -> int:
+        """Record outcomes that are taken for new and add them up, in one transaction; how many."""
+        if not new:
+            return 0
         async with self._pool.acquire() as connection, connection.transaction():
-            new = await store.record_outcomes(connection, in_order)
-            if new:
-                await store.add_minutes(connection, statistics.tally(new))
-                await store.append_recent(connection, statistics.recent_rows(new, now))
-                channel_ids = {each.arm.channel_id for each in new}
-                arms = await store.load_arms(connection, now, channel_ids=channel_ids)
+            await database.insert_outcomes(connection, new)
+            await database.add_minutes(connection, statistics.tally(new))
+            await database.append_recent(connection, statistics.recent_rows(new, now))
+            channel_ids = {each.arm.channel_id for each in new}
+            arms = await database.load_arms(connection, now, channel_ids=channel_ids)
         self._view.write_arms(arms)
         return len(new)
 
@@ -103,8 +116,8 @@ class Router:
         """
         channels.check(channel)
 
-        async def change(connection: store.Connection) -> Channel:
-            return await store.put_channel(connection, channel, self._clock.now())
+        async def change(connection: database.Connection) -> Channel:
+            return await database.put_channel(connection, channel, self._clock.now())
 
         return await self._once(request_id, f"upsert {channel}", change)
 
@@ -116,22 +129,22 @@ class Router:
         Idempotent by request_id. Raises ChannelNotFound, RequestIdReused.
         """
 
-        async def change(connection: store.Connection) -> Channel:
+        async def change(connection: database.Connection) -> Channel:
             now = self._clock.now()
-            return await store.set_channel_status(connection, channel_id, status, now)
+            return await database.set_channel_status(connection, channel_id, status, now)
 
         return await self._once(request_id, f"status {channel_id} {status}", change)
 
     async def get_channel(self, channel_id: str) -> Channel:
         """One channel, or ChannelNotFound."""
         async with self._pool.acquire() as connection:
-            return await store.get_channel(connection, channel_id)
+            return await database.get_channel(connection, channel_id)
 
     async def list_channels(self, page: PageRequest) -> Page[Channel]:
         """Channels by id. Raises InvalidPageToken."""
         after_id = page.after
         async with self._pool.acquire() as connection:
-            found = await store.list_channels(connection, after_id=after_id, limit=page.limit)
+            found = await database.list_channels(connection, after_id=after_id, limit=page.limit)
         return page.page(found, _id)
 
     async def get_channel_stats(
@@ -182,16 +195,16 @@ class Router:
         self,
         request_id: str,
         fingerprint: str,
-        change: Callable[[store.Connection], Awaitable[Channel]],
+        change: Callable[[database.Connection], Awaitable[Channel]],
     ) -> Channel:
         """Make a change unless the request has made it before; return the answer it got."""
         async with self._pool.acquire() as connection, connection.transaction():
             now = self._clock.now()
-            before = await store.claim_request(connection, request_id, fingerprint, now)
+            before = await database.claim_request(connection, request_id, fingerprint, now)
             if before is not None:
                 return before
             changed = await change(connection)
-            await store.answer_request(connection, request_id, changed)
+            await database.answer_request(connection, request_id, changed)
         self._view.write_channel(changed)
         return changed
 

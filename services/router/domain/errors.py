@@ -38,6 +38,13 @@ class DecisionNotFound(FiscError):
     reason = "DECISION_NOT_FOUND"
 
 
+class Contended(FiscError):
+    """Others keep recording the same at the same time; ask again."""
+
+    kind = ErrorKind.CONFLICT
+    reason = "CONTENDED"
+
+
 class ChannelNotFound(FiscError):
     """There is no channel with this id."""
 

@@ -9,7 +9,7 @@ from fisc.router.v1 import router_pb2 as pb
 from fisc.router.v1 import router_pb2_grpc
 from libs.clock import FrozenClock
 from libs.rpc import convert
-from services.router import store
+from services.router.store import database
 from services.router.usecases import Router
 from tests.integration.calls import Caller
 
@@ -60,7 +60,7 @@ class Fixture(Caller):
 
     stub: "router_pb2_grpc.RouterServiceAsyncStub"
     router: Router
-    pool: store.Pool
+    pool: database.Pool
     clock: FrozenClock
     _numbers: int = 0
 

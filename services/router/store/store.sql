@@ -46,32 +46,11 @@ SELECT fingerprint, answer FROM request WHERE request_id = $1
 -- name: answer_request
 UPDATE request SET answer = $2 WHERE request_id = $1
 
--- name: insert_decisions
-INSERT INTO decision (route_key, merchant_id, currency, amount_minor, method, operation, plan,
-    decided_at)
-SELECT route_key, merchant_id, currency, amount_minor, method, operation, plan, $8
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::jsonb[])
-    AS new (route_key, merchant_id, currency, amount_minor, method, operation, plan)
-ORDER BY route_key
-ON CONFLICT (route_key) DO NOTHING
-RETURNING route_key
-
 -- name: get_decisions
 SELECT * FROM decision WHERE route_key = ANY ($1::text[])
 
--- name: insert_outcomes
-INSERT INTO outcome
-    (attempt_id, channel_id, method, operation, succeeded, business_decline, latency_ms, code,
-    occurred_at)
-SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::bigint[],
-    $8::text[],
-    $9::timestamptz[]
-) AS new (attempt_id, channel_id, method, operation, succeeded, business_decline, latency_ms, code,
-    occurred_at)
-ORDER BY attempt_id
-ON CONFLICT (attempt_id) DO NOTHING
-RETURNING attempt_id
+-- name: known_outcomes
+SELECT attempt_id FROM outcome WHERE attempt_id = ANY ($1::text[])
 
 -- name: add_minutes
 INSERT INTO arm_minute

@@ -17,8 +17,9 @@ from services.router.domain.channel import (
     Method,
     Operation,
 )
-from services.router.domain.plan import Candidate, Decision, Exclusion, Plan, Policy
+from services.router.domain.plan import Decision, Plan
 from services.router.domain.statistics import Arm, ArmKey, BucketKey, Counts, Outcome, Recent
+from services.router.store import plan_archive
 
 # Quoted, because only the stubs of asyncpg are generic.
 Connection: TypeAlias = (
@@ -26,7 +27,30 @@ Connection: TypeAlias = (
 )
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
-_SQL: Final = queries.load(Path(__file__).with_suffix(".sql"))
+# Each attempt loses only to somebody who recorded one of the same keys meanwhile.
+RECORD_ATTEMPTS_MAX: Final = 4
+_DECISION_COLUMNS: Final = (
+    "route_key",
+    "merchant_id",
+    "currency",
+    "amount_minor",
+    "method",
+    "operation",
+    "packed_plan",
+    "decided_at",
+)
+_OUTCOME_COLUMNS: Final = (
+    "attempt_id",
+    "channel_id",
+    "method",
+    "operation",
+    "succeeded",
+    "business_decline",
+    "latency_ms",
+    "code",
+    "occurred_at",
+)
+_SQL: Final = queries.load(Path(__file__).parent / "store.sql")
 
 
 async def list_channels(connection: Connection, *, after_id: str, limit: int) -> list[Channel]:
@@ -111,25 +135,45 @@ async def answer_request(connection: Connection, request_id: str, answer: Channe
 
 
 async def record_decisions(
-    connection: Connection, decisions: Mapping[str, Decision], now: datetime
+    connection: Connection, decisions: Mapping[str, Decision]
 ) -> dict[str, Decision]:
-    """Record what is new, in one statement; return what these route keys held before."""
-    items = [decisions[route_key] for route_key in sorted(decisions)]
-    rows = await connection.fetch(
-        _SQL["insert_decisions"],
-        [each.plan.route_key for each in items],
-        [each.merchant_id for each in items],
-        [each.currency for each in items],
-        [each.amount_minor for each in items],
-        [each.method for each in items],
-        [each.operation for each in items],
-        [each.plan for each in items],
-        now,
+    """Record what is new; return what these route keys held before.
+
+    All are taken for new at first, as they nearly always are: to ask for each in advance would cost
+    every payment something. A statement that meets a known key writes nothing, and is done again
+    without it; another one must have been recorded meanwhile for that to fail too. Raises
+    Contended when that happens again and again.
+    """
+    known: dict[str, Decision] = {}
+    for _ in range(RECORD_ATTEMPTS_MAX):
+        new = [decisions[route_key] for route_key in sorted(decisions.keys() - known.keys())]
+        try:
+            await _insert_decisions(connection, new)
+        except asyncpg.UniqueViolationError:
+            known = await get_decisions(connection, decisions.keys())
+        else:
+            return known
+    raise errors.Contended
+
+
+async def _insert_decisions(connection: Connection, new: Sequence[Decision]) -> None:
+    await connection.copy_records_to_table(
+        "decision",
+        columns=_DECISION_COLUMNS,
+        records=[
+            (
+                each.plan.route_key,
+                each.merchant_id,
+                each.currency,
+                each.amount_minor,
+                each.method,
+                each.operation,
+                plan_archive.pack(each.plan),
+                each.plan.decided_at,
+            )
+            for each in new
+        ],
     )
-    if len(rows) == len(items):
-        return {}
-    # Its own statement, because its snapshot sees what others committed while the first waited.
-    return await get_decisions(connection, decisions.keys() - {row["route_key"] for row in rows})
 
 
 async def get_decisions(connection: Connection, route_keys: Collection[str]) -> dict[str, Decision]:
@@ -138,25 +182,32 @@ async def get_decisions(connection: Connection, route_keys: Collection[str]) -> 
     return {row["route_key"]: _decision(row) for row in rows}
 
 
-async def record_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Record outcomes; return, in the order given, those whose attempt_id is new.
-
-    Ids must differ.
-    """
-    rows = await connection.fetch(
-        _SQL["insert_outcomes"],
-        [each.attempt_id for each in outcomes],
-        [each.arm.channel_id for each in outcomes],
-        [each.arm.method for each in outcomes],
-        [each.arm.operation for each in outcomes],
-        [each.succeeded for each in outcomes],
-        [each.business_decline for each in outcomes],
-        [each.latency_ms for each in outcomes],
-        [each.code for each in outcomes],
-        [each.occurred_at for each in outcomes],
+async def insert_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    """Record outcomes, all of them new. Raises UniqueViolationError if one is known."""
+    await connection.copy_records_to_table(
+        "outcome",
+        columns=_OUTCOME_COLUMNS,
+        records=[
+            (
+                each.attempt_id,
+                each.arm.channel_id,
+                each.arm.method,
+                each.arm.operation,
+                each.succeeded,
+                each.business_decline,
+                each.latency_ms,
+                each.code,
+                each.occurred_at,
+            )
+            for each in sorted(outcomes, key=lambda outcome: outcome.attempt_id)
+        ],
     )
-    new = {row["attempt_id"] for row in rows}
-    return [each for each in outcomes if each.attempt_id in new]
+
+
+async def known_outcomes(connection: Connection, attempt_ids: Collection[str]) -> set[str]:
+    """Those of the attempts whose outcome is recorded."""
+    rows = await connection.fetch(_SQL["known_outcomes"], list(attempt_ids))
+    return {row["attempt_id"] for row in rows}
 
 
 async def add_minutes(connection: Connection, sums: Mapping[BucketKey, Counts]) -> None:
@@ -249,21 +300,16 @@ def _decision(row: asyncpg.Record) -> Decision:
         amount_minor=row["amount_minor"],
         method=Method(row["method"]),
         operation=Operation(row["operation"]),
-        plan=_plan_from_json(row["plan"]),
+        plan=_plan(row),
     )
 
 
-def _plan_from_json(data: dict[str, Any]) -> Plan:
-    return Plan(
-        route_key=data["route_key"],
-        candidates=tuple(
-            Candidate(**each | {"reasons": tuple(each["reasons"])}) for each in data["candidates"]
-        ),
-        exclusions=tuple(Exclusion(**each) for each in data["exclusions"]),
-        policy=Policy(data["policy"]),
-        explanation=data["explanation"],
-        decided_at=datetime.fromisoformat(data["decided_at"]),
-    )
+def _plan(row: asyncpg.Record) -> Plan:
+    if row["packed_plan"] is not None:
+        return plan_archive.unpack(row["packed_plan"], row["route_key"], row["decided_at"])
+    # Of a release that did not pack. The moment in its text is the plan's own; its column was written a little later.
+    decided_at = datetime.fromisoformat(row["plan"]["decided_at"])
+    return plan_archive.plan_of(row["plan"], row["route_key"], decided_at)
 
 
 def _arm_key(row: asyncpg.Record) -> ArmKey:

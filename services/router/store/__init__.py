@@ -1,0 +1,1 @@
+"""Everything the router keeps in Postgres: `database` speaks SQL, `plan_archive` writes plans small."""
