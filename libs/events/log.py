@@ -7,6 +7,7 @@ whole Postgres cluster; keep those short. Transaction ids do not survive a dump 
 another cluster: consumers must then start again from the beginning.
 """
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,18 +19,29 @@ BEGINNING = ""
 
 EVENT_LOG_SQL = """
 CREATE TABLE event_log (
-    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    seq bigint GENERATED ALWAYS AS IDENTITY,
     txid xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    event_id text NOT NULL UNIQUE,
+    event_id text COLLATE "C" NOT NULL UNIQUE,
     type text NOT NULL,
     merchant_id text NOT NULL,
     subject_id text NOT NULL,
     occurred_at timestamptz NOT NULL,
     payload_type text NOT NULL,
-    payload bytea NOT NULL
+    payload bytea NOT NULL,
+    PRIMARY KEY (txid, seq)
 );
-CREATE INDEX event_log_txid_seq ON event_log (txid, seq);
-CREATE INDEX event_log_subject ON event_log (subject_id, seq);
+"""
+
+# A log of an earlier release had four indexes, which cost more than half of what an event wrote. Harmless to a log that has this
+# form. It builds two indexes anew, and nobody writes events meanwhile: about a minute for ten million. An earlier release beside
+# this one reads and writes as before; only what it asks by subject is slow, having lost its index.
+TWO_INDEXES_SQL = """
+DROP INDEX IF EXISTS event_log_subject;
+DROP INDEX IF EXISTS event_log_txid_seq;
+ALTER TABLE event_log
+    DROP CONSTRAINT event_log_pkey,
+    ADD PRIMARY KEY (txid, seq),
+    ALTER COLUMN event_id TYPE text COLLATE "C";
 """
 
 EVENT_CURSOR_SQL = """
@@ -45,16 +57,16 @@ CREATE TABLE event_cursor (
 # A service that only publishes, or only consumes, may take just its half.
 SCHEMA_SQL = EVENT_LOG_SQL + EVENT_CURSOR_SQL
 
-_APPEND = """
-INSERT INTO event_log
-    (event_id, type, merchant_id, subject_id, occurred_at, payload_type, payload)
-SELECT event_id, type, merchant_id, subject_id, occurred_at, payload_type, payload
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[],
-            $5::timestamptz[], $6::text[], $7::bytea[])
-    WITH ORDINALITY
-    AS new (event_id, type, merchant_id, subject_id, occurred_at, payload_type, payload, position)
-ORDER BY position
-"""
+_COLUMNS = (
+    "event_id",
+    "type",
+    "merchant_id",
+    "subject_id",
+    "occurred_at",
+    "payload_type",
+    "payload",
+)
+_AS_RECORD = operator.attrgetter(*_COLUMNS)
 
 _READ = """
 SELECT txid::text AS txid, seq, event_id, type, merchant_id, subject_id, occurred_at,
@@ -98,15 +110,11 @@ async def append(connection: Connection, events: Sequence[NewEvent]) -> None:
     """
     if not events:
         return
-    await connection.execute(
-        _APPEND,
-        [event.event_id for event in events],
-        [event.type for event in events],
-        [event.merchant_id for event in events],
-        [event.subject_id for event in events],
-        [event.occurred_at for event in events],
-        [event.payload_type for event in events],
-        [event.payload for event in events],
+    # A copy logs the rows of a page together; it takes their numbers in the order given.
+    await connection.copy_records_to_table(
+        "event_log",
+        columns=_COLUMNS,
+        records=list(map(_AS_RECORD, events)),
     )
 
 

@@ -8,10 +8,11 @@ import pytest
 
 from libs.saga.flow import FAULTS_MAX, LEASE_S, StaleWrite
 from libs.saga.table import Saved
+from services.gateway.domain import payment as payments
 from services.gateway.domain import payout as payouts
 from services.gateway.domain import saga
 from services.gateway.domain.channel import Outcome, OutcomeKind
-from services.gateway.domain.payment import Payment
+from services.gateway.domain.payment import Payment, PaymentState
 from services.gateway.domain.payout import Payout
 from services.gateway.domain.saga import Answered, Attempt, AttemptState, Step
 from tests.contract.saga_support import (
@@ -200,6 +201,51 @@ async def test_what_has_not_ended_is_counted_by_state(stores: Stores) -> None:
     assert {state: line.count for state, line in lines.items()} == {"SENT": 1, "UNKNOWN": 2}
     assert lines["SENT"].oldest_at == NOW
     assert await stores.sagas.unknown_by_channel() == {"a": 2}
+
+
+async def test_what_stands_before_a_person_because_nobody_knows_is_still_unknown(
+    stores: Stores,
+) -> None:
+    for number, (state, reason) in enumerate(
+        (
+            (PaymentState.MANUAL, saga.OUTCOME_UNKNOWN),
+            (PaymentState.MANUAL, saga.AMOUNT_MISMATCH),
+            (PaymentState.CANCELED, saga.OUTCOME_UNKNOWN),
+        )
+    ):
+        step = await create(stores, opened(payment(number)))
+        moved = payments.moved(step.subject, NOW, state=state, reason=reason)
+        await stores.sagas.payments.save([saved(Step(subject=moved))])
+
+    assert await stores.sagas.unknown_by_channel() == {"a": 1}
+
+
+async def test_attempts_are_rewritten_and_added_by_one_step_and_by_steps_of_one_write(
+    stores: Stores,
+) -> None:
+    """Both in one statement, whoever was first."""
+    first, second = [await create(stores, opened(payment(number))) for number in (1, 2)]
+    rerouted, paid_at_once = (
+        answered(first, OutcomeKind.DECLINED_SOFT),
+        answered(second, OutcomeKind.SUCCEEDED),
+    )
+
+    await stores.sagas.payments.save([saved(rerouted), saved(paid_at_once)])
+
+    for after in (rerouted, paid_at_once):
+        kept = await stores.sagas.payments.attempts_of(after.subject.payment_id)
+        assert kept == after.attempts
+    assert [each.state for each in rerouted.attempts] == ["DECLINED", "SENT"]
+
+
+async def test_a_history_is_its_subjects_own(stores: Stores) -> None:
+    await paid(stores, 1)
+    await create(stores, opened(payment(2)))
+
+    first, second = [await stores.sagas.history(payment(number).payment_id) for number in (1, 2)]
+
+    assert [kind for _, kind in first] == ["payment.created", "payment.succeeded"]
+    assert [kind for _, kind in second] == ["payment.created"]
 
 
 async def test_an_event_told_before_undoes_its_whole_transaction(stores: Stores) -> None:

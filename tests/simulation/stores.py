@@ -1,5 +1,6 @@
 """The gateway's stores over the database in memory. tests/contract/test_saga_store.py holds them to what the real ones do."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
@@ -12,7 +13,7 @@ from libs.db.pool import Pool
 from libs.saga import table
 from libs.saga.flow import FAULT_TEXT_MAX, FAULTS_MAX, OVERDUE_S, FlowTooNew, StaleWrite, Step
 from libs.saga.table import BacklogLine, Saved
-from services.gateway.domain import follow_up
+from services.gateway.domain import follow_up, saga
 from services.gateway.domain.capture import Capture
 from services.gateway.domain.cases import Case
 from services.gateway.domain.payment import Payment
@@ -285,9 +286,14 @@ class MemoryStore(SagaStore):
 
     @override
     async def unknown_by_channel(self) -> dict[str, int]:
-        unknown = [each for each in self.database.attempts.values() if each.state == "UNKNOWN"]
-        channel_ids = {each.channel_id for each in unknown}
-        return {id_: sum(each.channel_id == id_ for each in unknown) for id_ in channel_ids}
+        channel_ids = [
+            row.channel_id
+            for layout in LAYOUTS.values()
+            for row in self.database.rows[layout.name].values()
+            if row.state == "UNKNOWN"
+            or (row.reason == saga.OUTCOME_UNKNOWN and row.state not in layout.ended)
+        ]
+        return dict(Counter(channel_ids))
 
     @override
     async def tell_bill(self, channel_id: str, day: date, now: datetime) -> None:

@@ -1,5 +1,6 @@
 """Items, fee plans, channels, and requests already made."""
 
+import operator
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -14,6 +15,24 @@ from services.clearing.domain import errors
 from services.clearing.domain.fees import PaidFee
 from services.clearing.domain.model import Channel, FeePlan, Item, ItemKind, MatchState
 
+_ITEM_COLUMNS: Final = (
+    "subject_id",
+    "kind",
+    "merchant_id",
+    "channel_id",
+    "out_ref",
+    "provider_ref",
+    "currency",
+    "amount_minor",
+    "payment_id",
+    "merchant_fee_minor",
+    "fee_refundable",
+    "plan_ref",
+    "business_date",
+    "occurred_at",
+    "settles",
+)
+_AS_RECORD: Final = operator.attrgetter(*_ITEM_COLUMNS)
 _SQL: Final = queries.load(Path(__file__).with_suffix(".sql"))
 
 
@@ -24,25 +43,15 @@ async def known_subjects(connection: Connection, subject_ids: Collection[str]) -
 
 
 async def insert_items(connection: Connection, items: Collection[Item]) -> None:
-    """Write items, in the order of their ids; one that is there stays as it is."""
+    """Write items that are not known yet, in the order of their ids.
+
+    Their consumer's cursor is locked by this transaction, so that nobody else writes them meanwhile.
+    """
     ordered = sorted(items, key=lambda item: item.subject_id)
-    await connection.execute(
-        _SQL["insert_items"],
-        [item.subject_id for item in ordered],
-        [item.kind for item in ordered],
-        [item.merchant_id for item in ordered],
-        [item.channel_id for item in ordered],
-        [item.out_ref for item in ordered],
-        [item.provider_ref for item in ordered],
-        [item.currency for item in ordered],
-        [item.amount_minor for item in ordered],
-        [item.payment_id for item in ordered],
-        [item.merchant_fee_minor for item in ordered],
-        [item.fee_refundable for item in ordered],
-        [item.plan_ref for item in ordered],
-        [item.business_date for item in ordered],
-        [item.occurred_at for item in ordered],
-        [item.settles for item in ordered],
+    await connection.copy_records_to_table(
+        "item",
+        columns=(*_ITEM_COLUMNS, "bill_date"),
+        records=[(*_AS_RECORD(item), item.business_date) for item in ordered],
     )
 
 

@@ -3,19 +3,6 @@
 -- name: known_subjects
 SELECT subject_id FROM item WHERE subject_id = ANY ($1::text[])
 
--- name: insert_items
-INSERT INTO item
-    (subject_id, kind, merchant_id, channel_id, out_ref, provider_ref, currency, amount_minor, payment_id,
-     merchant_fee_minor, fee_refundable, plan_ref, business_date, bill_date, occurred_at, settles)
-SELECT subject_id, kind, merchant_id, channel_id, out_ref, provider_ref, currency, amount_minor, payment_id,
-       merchant_fee_minor, fee_refundable, plan_ref, business_date, business_date, occurred_at, settles
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
-            $9::text[], $10::bigint[], $11::boolean[], $12::text[], $13::date[], $14::timestamptz[],
-            $15::boolean[])
-    AS new (subject_id, kind, merchant_id, channel_id, out_ref, provider_ref, currency, amount_minor, payment_id,
-            merchant_fee_minor, fee_refundable, plan_ref, business_date, occurred_at, settles)
-ON CONFLICT DO NOTHING
-
 -- name: paid_fees
 -- By payment: what was paid, be it at once or by captures, and how much of it went back.
 WITH paid AS (

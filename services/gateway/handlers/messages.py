@@ -277,7 +277,8 @@ def _events(
     payload = message.SerializeToString()
     return [
         NewEvent(
-            event_id=f"{subject_id}-{step.subject.version}-{kind}",
+            # The history of a subject is found by how these begin.
+            event_id=f"{subject_id}-{step.subject.version}-{number}",
             type=kind,
             merchant_id=step.subject.merchant_id,
             subject_id=subject_id,
@@ -285,5 +286,5 @@ def _events(
             payload=payload,
             payload_type=message.DESCRIPTOR.full_name,
         )
-        for kind in step.events
+        for number, kind in enumerate(step.events)
     ]

@@ -221,7 +221,7 @@ async def nudge_in_review(
 async def _beside(connection: Connection, steps: Sequence[Step[Any, Attempt]]) -> None:
     attempts = [attempt for step in steps for attempt in step.attempts]
     if attempts:
-        await connection.execute(_SQL["upsert_attempts"], rows(attempts))
+        await connection.execute(_SQL["write_attempts"], rows(attempts))
     said = [(step.subject, each) for step in steps for each in step.beside]
     if not said:
         return

@@ -1,17 +1,24 @@
 -- What the gateway's flows write besides the statements of libs.saga, and how its rows are found.
 -- Rows travel as one JSON array a statement; jsonb_populate_recordset gives each the table's own types.
 
--- name: upsert_attempts
+-- name: write_attempts
+-- Only whoever writes a subject's row, in the same transaction, writes its attempts: nobody else can insert them meanwhile.
+WITH written AS MATERIALIZED (
+    SELECT * FROM jsonb_populate_recordset(NULL::attempt, $1::jsonb)
+), known AS (
+    UPDATE attempt SET
+        state = written.state, provider_ref = written.provider_ref, code = written.code,
+        latency_ms = written.latency_ms, fee_minor = written.fee_minor, sent_at = written.sent_at,
+        answered_at = written.answered_at
+    FROM written WHERE attempt.subject_id = written.subject_id AND attempt.number = written.number
+    RETURNING attempt.subject_id, attempt.number
+)
 INSERT INTO attempt
     (subject_id, number, attempt_id, operation, channel_id, out_ref, state, provider_ref, code,
      latency_ms, fee_minor, sent_at, answered_at)
 SELECT subject_id, number, attempt_id, operation, channel_id, out_ref, state, provider_ref, code,
        latency_ms, fee_minor, sent_at, answered_at
-FROM jsonb_populate_recordset(NULL::attempt, $1::jsonb)
-ON CONFLICT (subject_id, number) DO UPDATE SET
-    state = excluded.state, provider_ref = excluded.provider_ref, code = excluded.code,
-    latency_ms = excluded.latency_ms, fee_minor = excluded.fee_minor, sent_at = excluded.sent_at,
-    answered_at = excluded.answered_at
+FROM written WHERE (subject_id, number) NOT IN (SELECT subject_id, number FROM known)
 
 -- name: reserve_refund
 -- The row lock of this update is what makes two refunds at once take turns.
@@ -107,7 +114,8 @@ SELECT result AS state, count(*) AS count, min(received_at) AS oldest_at FROM ca
 WHERE result NOT IN ('APPLIED', 'DUPLICATE', 'NOTICED') GROUP BY result
 
 -- name: unknown_by_channel
-SELECT channel_id, count(*) AS count FROM attempt WHERE state = 'UNKNOWN' GROUP BY channel_id
+SELECT channel_id, count(*) AS count FROM open_subject
+WHERE state = 'UNKNOWN' OR reason = 'OUTCOME_UNKNOWN' GROUP BY channel_id
 
 -- name: bill_told
 INSERT INTO bill_told (channel_id, business_date, told_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
@@ -116,10 +124,13 @@ INSERT INTO bill_told (channel_id, business_date, told_at) VALUES ($1, $2, $3) O
 SELECT EXISTS (SELECT FROM bill_told WHERE channel_id = $1 AND business_date = $2)
 
 -- name: unknown_attempts
--- Without a definite word, and sent in this span.
-SELECT * FROM attempt
-WHERE channel_id = $1 AND state IN ('SENT', 'PENDING', 'UNKNOWN') AND sent_at >= $2 AND sent_at < $3
+-- Without a definite word, and sent in this span. What has ended has had its word.
+SELECT attempt.* FROM open_subject JOIN attempt USING (subject_id)
+WHERE open_subject.created_at < $3 AND attempt.channel_id = $1
+  AND attempt.state IN ('SENT', 'PENDING', 'UNKNOWN') AND attempt.sent_at >= $2 AND attempt.sent_at < $3
 ORDER BY subject_id, number LIMIT $4
 
 -- name: events_of
-SELECT type, occurred_at FROM event_log WHERE subject_id = $1 ORDER BY seq
+-- An event's id begins with its subject's: the next sign after the dash bounds the span of all of them.
+SELECT type, occurred_at FROM event_log
+WHERE event_id >= $1::text || '-' AND event_id < $1::text || '.' AND subject_id = $1 ORDER BY seq

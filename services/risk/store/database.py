@@ -203,12 +203,20 @@ class Transaction:
             [total.count for total in given.values()],
         )
 
-    async def insert_decisions(
-        self, documents: Sequence[Mapping[str, Any]], now: datetime
-    ) -> set[str]:
-        """Record decisions (rows.decision_document); returns the evaluation_ids that were new."""
-        inserted = await self._connection.fetch(SQL["insert_decisions"], documents, now)
-        return {row["evaluation_id"] for row in inserted}
+    async def insert_decisions(self, records: Iterable[tuple[Any, ...]]) -> None:
+        """Record decisions (rows.decision_record).
+
+        Raises DecisionContended when somebody else has recorded one of the same evaluations; the
+        transaction can then do no more.
+        """
+        try:
+            await self._connection.copy_records_to_table(
+                "decision",
+                columns=rows.DECISION_COLUMNS,
+                records=sorted(records),
+            )
+        except asyncpg.UniqueViolationError as error:
+            raise errors.DecisionContended from error
 
     async def insert_cases(self, cases: Sequence[Case], now: datetime) -> None:
         """Open cases."""

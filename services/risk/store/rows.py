@@ -1,6 +1,7 @@
 """Rows ↔ domain types."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from asyncpg import Record
@@ -36,31 +37,49 @@ CONTEXT_FIELDS = (
 )
 
 
-def decision_document(
-    judgement: Judgement, case_id: str, held_day_total_ids: Sequence[int]
-) -> dict[str, Any]:
-    """A judgement as insert_decisions reads it."""
+DECISION_COLUMNS = (
+    "evaluation_id",
+    "merchant_id",
+    "operation",
+    "currency",
+    "amount_minor",
+    "context",
+    "verdict",
+    "fired_rules",
+    "case_id",
+    "decided_at",
+    "held_day_total_ids",
+)
+
+
+def decision_record(
+    judgement: Judgement, case_id: str, decided_at: datetime, held_day_total_ids: Sequence[int]
+) -> tuple[Any, ...]:
+    """A judgement in the order of DECISION_COLUMNS."""
     evaluation = judgement.evaluation
-    return {
-        "evaluation_id": evaluation.evaluation_id,
-        "merchant_id": evaluation.merchant_id,
-        "operation": evaluation.operation,
-        "currency": evaluation.currency,
-        "amount_minor": evaluation.amount_minor,
-        "context": {name: getattr(evaluation, name) for name in CONTEXT_FIELDS},
-        "verdict": judgement.verdict,
-        "fired_rules": [
-            {
-                "rule_id": fired.rule_id,
-                "version": fired.version,
-                "verdict": fired.verdict,
-                "detail": fired.detail,
-            }
-            for fired in judgement.fired_rules
-        ],
-        "case_id": case_id,
-        "held_day_total_ids": list(held_day_total_ids),
-    }
+    fired_rules = [
+        {
+            "rule_id": fired.rule_id,
+            "version": fired.version,
+            "verdict": fired.verdict,
+            "detail": fired.detail,
+        }
+        for fired in judgement.fired_rules
+    ]
+    return (
+        evaluation.evaluation_id,
+        evaluation.merchant_id,
+        evaluation.operation,
+        evaluation.currency,
+        evaluation.amount_minor,
+        # What is unknown is not written: nearly all of it, nearly always.
+        {name: value for name in CONTEXT_FIELDS if (value := getattr(evaluation, name))},
+        judgement.verdict,
+        fired_rules,
+        case_id,
+        decided_at,
+        held_day_total_ids,
+    )
 
 
 def evaluation_of(row: Record) -> Evaluation:

@@ -80,19 +80,6 @@ UPDATE day_total SET amount_minor = day_total.amount_minor - given.amount_minor,
 FROM unnest($1::bigint[], $2::numeric[], $3::bigint[]) AS given (day_total_id, amount_minor, count)
 WHERE day_total.day_total_id = given.day_total_id
 
--- name: insert_decisions
-INSERT INTO decision (evaluation_id, merchant_id, operation, currency, amount_minor, context,
-                      verdict, fired_rules, case_id, decided_at, held_day_total_ids)
-SELECT evaluation_id, merchant_id, operation, currency, amount_minor, context, verdict,
-       fired_rules, case_id, $2::timestamptz, held_day_total_ids
-FROM jsonb_to_recordset($1::jsonb)
-    AS new (evaluation_id text, merchant_id text, operation smallint, currency text,
-            amount_minor bigint, context jsonb, verdict smallint, fired_rules jsonb, case_id text,
-            held_day_total_ids bigint[])
-ORDER BY evaluation_id COLLATE "C"
-ON CONFLICT (evaluation_id) DO NOTHING
-RETURNING evaluation_id
-
 -- name: insert_cases
 INSERT INTO risk_case (case_id, evaluation_id, state, decided_by, note, opened_at)
 SELECT case_id, evaluation_id, 1, '', '', $3::timestamptz

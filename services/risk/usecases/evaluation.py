@@ -55,10 +55,6 @@ class VelocityCounters(Protocol):
         ...
 
 
-class _Contended(Exception):
-    """Another call recorded one of the same evaluations first."""
-
-
 class Evaluations:
     """Judges operations."""
 
@@ -119,7 +115,7 @@ class Evaluations:
         for _ in range(RECORD_ATTEMPTS_MAX):
             try:
                 return known | await self._record(assessments, now)
-            except _Contended:
+            except errors.DecisionContended:
                 ids = [assessment.evaluation.evaluation_id for assessment in assessments]
                 known |= await self._store.decisions(ids)
                 assessments = [
@@ -150,7 +146,7 @@ class Evaluations:
     async def _record(
         self, assessments: Sequence[Assessment], now: datetime
     ) -> dict[str, RecordedDecision]:
-        """Judge the days and write everything, in one transaction. Raises _Contended."""
+        """Judge the days and write everything, in one transaction. Raises DecisionContended."""
         if not assessments:
             return {}
         additions = judgement.day_additions(assessments)
@@ -179,12 +175,12 @@ class Evaluations:
             if item.verdict is Verdict.REVIEW
         }
         recorded: dict[str, RecordedDecision] = {}
-        documents = []
+        records = []
         for item in judgements:
             evaluation_id = item.evaluation.evaluation_id
             case_id = cases[evaluation_id].case_id if evaluation_id in cases else ""
             held_ids = [held[key].day_total_id for key in item.held_days]
-            documents.append(rows.decision_document(item, case_id, held_ids))
+            records.append(rows.decision_record(item, case_id, now, held_ids))
             recorded[evaluation_id] = RecordedDecision(
                 item.evaluation,
                 Decision(
@@ -195,8 +191,7 @@ class Evaluations:
                     decided_at=now,
                 ),
             )
-        if len(await transaction.insert_decisions(documents, now)) < len(documents):
-            raise _Contended
+        await transaction.insert_decisions(records)
         await transaction.insert_cases(list(cases.values()), now)
         await transaction.append_events([self._events.of(case, now) for case in cases.values()])
         return recorded
