@@ -25,6 +25,9 @@ COMMAND_TIMEOUT_S = STATEMENT_TIMEOUT_MS / 1_000 + 2.0
 CONNECT_TIMEOUT_S = 10.0
 CONNECT_ATTEMPTS_MAX = 20
 CONNECT_RETRY_S = 10.0
+# A plan is kept as long as its connection. One made while a table was all but empty would read all of it for ever after,
+# for every batch. For services that find rows by their keys, nearly always.
+BY_KEYS = MappingProxyType({"enable_seqscan": "off"})
 _JSONB_VERSION = b"\x01"
 
 

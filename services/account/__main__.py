@@ -12,7 +12,7 @@ from services.account.config import Settings
 from services.account.domain.work import Window
 from services.account.handlers.servicer import SERVICE_NAME, STATEMENTS_NAME, AccountServicer
 from services.account.handlers.treasury import TREASURY_NAME, TreasuryServicer
-from services.account.store import PLANNER_SETTINGS, Store
+from services.account.store import Store
 from services.account.usecases.chart import Chart
 from services.account.usecases.closing import Closing
 from services.account.usecases.positions import Positions
@@ -31,7 +31,7 @@ async def main() -> None:
         settings.database_url,
         size=settings.db_pool_size,
         application_name="fisc-account",
-        settings=PLANNER_SETTINGS,
+        settings=pool.BY_KEYS,
     )
     clock = SystemClock()
     store = Store(database)

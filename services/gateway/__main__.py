@@ -18,7 +18,7 @@ from libs import config, log
 from libs.batching.coalescer import Coalescer
 from libs.clock import Clock, SystemClock
 from libs.db import migrate
-from libs.db.pool import Pool, open_pool
+from libs.db.pool import BY_KEYS, Pool, open_pool
 from libs.events import feed
 from libs.ids import SortableIds
 from libs.rpc import client, server
@@ -324,7 +324,10 @@ async def main() -> None:
     await migrate.upgrade(settings.database_url, MIGRATIONS)
     async with AsyncExitStack() as stack:
         pool = await open_pool(
-            settings.database_url, size=settings.db_pool_size, application_name="gateway"
+            settings.database_url,
+            size=settings.db_pool_size,
+            application_name="gateway",
+            settings=BY_KEYS,
         )
         await stack.enter_async_context(pool)
         http = await stack.enter_async_context(ChannelHttp())

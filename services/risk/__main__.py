@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from libs import cache, config, log
 from libs.clock import Clock, SystemClock
 from libs.db import migrate
-from libs.db.pool import open_pool
+from libs.db.pool import BY_KEYS, open_pool
 from libs.events import feed
 from libs.ids import IdSource, SortableIds
 from libs.rpc import server
@@ -75,7 +75,7 @@ async def main() -> None:
     clock = SystemClock()
     redis = cache.open_redis(settings.redis_url)
     pool = await open_pool(
-        settings.database_url, size=settings.db_pool_size, application_name="risk"
+        settings.database_url, size=settings.db_pool_size, application_name="risk", settings=BY_KEYS
     )
     async with redis, pool:
         ids = SortableIds(clock, random.SystemRandom())

@@ -5,7 +5,7 @@ from pathlib import Path
 from libs import config, log
 from libs.clock import SystemClock
 from libs.db import migrate
-from libs.db.pool import open_pool
+from libs.db.pool import BY_KEYS, open_pool
 from libs.rpc import server
 from services.router import workers
 from services.router.config import Settings
@@ -21,7 +21,10 @@ async def main() -> None:
     log.configure("router", settings.log_level, settings.log_format)
     await migrate.upgrade(settings.database_url, MIGRATIONS)
     pool = await open_pool(
-        settings.database_url, size=settings.db_pool_size, application_name="fisc-router"
+        settings.database_url,
+        size=settings.db_pool_size,
+        application_name="fisc-router",
+        settings=BY_KEYS,
     )
     router = Router(pool, SystemClock())
     # The first plan must know the channels; from here on the worker keeps them fresh.

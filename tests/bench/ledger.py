@@ -22,11 +22,11 @@ import uvloop
 from libs import memory
 from libs.batching.coalescer import Coalescer
 from libs.clock import SystemClock
-from libs.db.pool import open_pool
+from libs.db.pool import BY_KEYS, open_pool
 from services.account.domain import batch, ledger
 from services.account.domain.accounts import Balance, Role
 from services.account.handlers.convert import transfer_from_proto
-from services.account.store import PLANNER_SETTINGS, Store
+from services.account.store import Store
 from services.account.usecases.chart import Chart
 from services.account.usecases.posting import Posting
 from tests.bench import figures, ledger_house, pgbench
@@ -257,7 +257,7 @@ async def measure_posting(url: str) -> list[Row]:
     """The use case in this process: no gRPC, the same database."""
     rates: dict[str, list[float]] = {"ledger_posting_512": [], "ledger_posting_hot_512": []}
     async with (
-        await open_pool(url, size=4, application_name="bench", settings=PLANNER_SETTINGS) as pool,
+        await open_pool(url, size=4, application_name="bench", settings=BY_KEYS) as pool,
         Posting(Store(pool), SystemClock(), booking_zone=ZoneInfo("Asia/Shanghai")) as posting,
     ):
         transfers = Transfers()
@@ -316,9 +316,7 @@ async def measure_scaling(cluster: Cluster) -> AsyncIterator[list[Row]]:
     url = await ledger_house.make_database(cluster, "filled")
     filler = Filler(HOT, MERCHANTS)
     for entries in (each for each in STEPS if each <= ENTRIES_MAX):
-        async with await open_pool(
-            url, size=2, application_name="bench", settings=PLANNER_SETTINGS
-        ) as pool:
+        async with await open_pool(url, size=2, application_name="bench", settings=BY_KEYS) as pool:
             await filler.fill(pool, entries // 2)
             if entries == PAST_ENTRIES:
                 yield await measure_past(pool, filler)

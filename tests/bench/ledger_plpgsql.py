@@ -16,13 +16,13 @@ import uvloop
 from libs import log, memory
 from libs.batching.coalescer import Coalescer
 from libs.clock import SystemClock
-from libs.db.pool import open_pool
+from libs.db.pool import BY_KEYS, open_pool
 from libs.rpc.server import RpcServer
 from services.account.domain import errors
 from services.account.domain.accounts import Balance, Role
 from services.account.domain.commands import Transfer, TransferVerdict
 from services.account.handlers.servicer import SERVICE_NAME, AccountServicer
-from services.account.store import PLANNER_SETTINGS, Store
+from services.account.store import Store
 from services.account.usecases.chart import Chart
 from services.account.usecases.posting import COMMANDS_PER_TRANSACTION_MAX, WRITERS, Posting
 from tests.bench import ledger_house
@@ -114,7 +114,7 @@ async def serve() -> None:
     log.configure("account", "WARNING")
     url = os.environ["FISC_ACCOUNT_DATABASE_URL"]
     async with await open_pool(
-        url, size=8, application_name="fisc-account", settings=PLANNER_SETTINGS
+        url, size=8, application_name="fisc-account", settings=BY_KEYS
     ) as pool:
         posting = FunctionPosting(pool)
         servicer = AccountServicer(Chart(Store(pool), SystemClock()), cast(Posting, posting))

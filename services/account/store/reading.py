@@ -28,10 +28,6 @@ from services.account.store.rows import SQL
 from services.account.store.writing import Overtaken, Writer
 
 SEQUENCE_MAX = 2**63 - 1
-# A plan is kept as long as its connection. One made while a table was all but empty would read all of it for ever
-# after, for every batch and every account.
-PLANNER_SETTINGS = {"enable_seqscan": "off"}
-
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 

@@ -4,8 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from libs.db.pool import open_pool
-from services.account.store import PLANNER_SETTINGS
+from libs.db.pool import BY_KEYS, open_pool
 from services.account.store.rows import SQL
 
 GIVEN = {
@@ -24,9 +23,7 @@ async def test_a_plan_made_on_an_empty_ledger_goes_by_keys(
     fresh_database: Callable[[str], Awaitable[str]], name: str
 ) -> None:
     url = await fresh_database("account")
-    async with await open_pool(
-        url, size=1, application_name="test", settings=PLANNER_SETTINGS
-    ) as pool:
+    async with await open_pool(url, size=1, application_name="test", settings=BY_KEYS) as pool:
         await pool.execute("VACUUM ANALYZE transfer, account_balance")
         await pool.execute("SET plan_cache_mode = force_generic_plan")
         await pool.execute(f"PREPARE kept AS {SQL[name]}")
