@@ -40,6 +40,8 @@ async def measure(till: Till, hop_rate: float) -> list[Row]:
     )
     await asyncio.sleep(REST_S)
     rate = peak.rate * OPEN_LOOP_SHARE
+    # The first seconds of a load after a rest are not what the load is like.
+    await open_loop(call, rate=rate, duration_s=WARM_UP_S)
     steady = await open_loop(call, rate=rate, duration_s=DURATION_S)
     return [
         *(
