@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import gc
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,20 @@ _TEXTS: Final = frozenset(
 def python_files() -> list[Path]:
     """Every Python file somebody wrote."""
     return [path for path in text_files() if path.suffix == ".py"]
+
+
+def parse_file(path: Path) -> ast.Module:
+    """The syntax tree, built without looking for garbage meanwhile.
+
+    A finaliser that formats a traceback parses source itself, and CPython 3.11 then loses count of its depth (SystemError).
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def markdown_files() -> list[Path]:
@@ -46,7 +61,7 @@ def text_files() -> tuple[Path, ...]:
 @functools.cache
 def parse(path: Path) -> ast.Module:
     """The syntax tree of a Python file."""
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return parse_file(path)
 
 
 def place(path: Path, line: int | None = None) -> str:

@@ -12,6 +12,7 @@ from fisc.client import client as client_module
 from fisc.client import transport
 from fisc.common.v1 import method_pb2
 from fisc.gateway.v1 import bulk_pb2, payment_pb2
+from tests.architecture.tree import parse_file
 
 ALLOWED_IMPORTS = {"fisc", "grpc", "grpc_status", "google"}
 
@@ -81,7 +82,7 @@ async def test_a_client_that_is_not_open_says_how_to_open_it() -> None:
 def test_the_client_imports_nothing_its_package_does_not_bring() -> None:
     folder = Path(client_module.__file__).parent
     for path in folder.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parse_file(path)):
             names: list[str] = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
