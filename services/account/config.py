@@ -34,7 +34,7 @@ class Settings(ServiceSettings):
     # More writers than this wait for each other's rows rather than work.
     writers: int = Field(default=2, ge=1)
     # Few callers wait for each other's company; many find it in the queue while both writers are at work.
-    linger_max_s: float = Field(default=0.005, ge=0)
+    linger_max_s: float = Field(default=0.015, ge=0)
     # Where tables belong to another role than the one that serves: who owns them, for migrations.
     owner_database_url: str = ""
     # How far from the booking day a transfer's effective date may lie.
